@@ -95,8 +95,8 @@ func (w *fieldWalk) value(v reflect.Value, pattern, shown string) {
 func (w *fieldWalk) object(v reflect.Value, pattern, shown string) {
 	t := v.Type()
 	for i := range t.NumField() {
-		name, options, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		if strings.Contains(options, "inline") {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		if t.Field(i).Anonymous && name == "" {
 			w.object(v.Field(i), pattern, shown)
 			continue
 		}
