@@ -1,0 +1,155 @@
+//go:build wip
+
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cloister-cc/cloister/agent/api"
+)
+
+// Annotations that name a container's place in its pod, as containerd writes them.
+const (
+	annotationType      = "io.kubernetes.cri.container-type"
+	annotationSandboxID = "io.kubernetes.cri.sandbox-id"
+	annotationName      = "io.kubernetes.cri.container-name"
+)
+
+// killGrace is how long a container may take to end after SIGTERM.
+const killGrace = 5 * time.Second
+
+// Container is one container of a pod: what to create, and its id once it is created.
+type Container struct {
+	Name   string
+	Spec   *api.Spec // Root, annotations of the pod and the host name are filled in
+	Layers []Layer   // from the base up
+
+	ID      string
+	started bool
+}
+
+// Request builds the request that creates a container whose layers lie at the given addresses. Tests tamper with it.
+func (s *Sandbox) request(c *Container, list []*api.Storage) *api.CreateContainerRequest {
+	spec := proto.CloneOf(c.Spec)
+	spec.Root = &api.Root{Path: rootPath(c.ID), Readonly: spec.GetRoot().GetReadonly()}
+	if spec.Annotations == nil {
+		spec.Annotations = map[string]string{}
+	}
+	spec.Annotations[annotationType] = "container"
+	spec.Annotations[annotationSandboxID] = s.id
+	spec.Annotations[annotationName] = c.Name
+	return &api.CreateContainerRequest{ContainerId: c.ID, ExecId: c.ID, Storages: list, OCI: spec}
+}
+
+// Prepare gives a container its id, plugs its layers and returns the request that would create it. The caller sends it,
+// changed or not, and calls Created or Discard.
+func (s *Sandbox) Prepare(ctx context.Context, c *Container) (*api.CreateContainerRequest, error) {
+	if len(c.Layers) == 0 {
+		return nil, fmt.Errorf("prepare container %q: no layers", c.Name)
+	}
+	addresses, err := s.layers.acquire(ctx, c.Layers)
+	if err != nil {
+		return nil, fmt.Errorf("prepare container %q: %w", c.Name, err)
+	}
+	c.ID = newID()
+	return s.request(c, storages(c.ID, c.Layers, addresses)), nil
+}
+
+// Discard gives back what Prepare took, for a container that was not created.
+func (s *Sandbox) Discard(ctx context.Context, c *Container) error {
+	return s.layers.release(ctx, c.Layers)
+}
+
+// CreateContainer plugs a container's layers and creates it. When it is refused, the layers are unplugged again.
+func (s *Sandbox) CreateContainer(ctx context.Context, c *Container) error {
+	request, err := s.Prepare(ctx, c)
+	if err != nil {
+		return err
+	}
+	if _, err := s.client.CreateContainer(ctx, request); err != nil {
+		return errors.Join(fmt.Errorf("create container %q: %w", c.Name, err), s.Discard(context.WithoutCancel(ctx), c))
+	}
+	return s.Created(c)
+}
+
+// Created records a container that the agent has created.
+func (s *Sandbox) Created(c *Container) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.containers = append(s.containers, c)
+	return s.writeState()
+}
+
+// StartContainer starts a created container.
+func (s *Sandbox) StartContainer(ctx context.Context, c *Container) error {
+	if _, err := s.client.StartContainer(ctx, &api.StartContainerRequest{ContainerId: c.ID}); err != nil {
+		return fmt.Errorf("start container %q: %w", c.Name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.started = true
+	return nil
+}
+
+// Wait waits for a container's first process and returns its status.
+func (s *Sandbox) Wait(ctx context.Context, c *Container) (int, error) {
+	return s.client.Wait(ctx, Process{Container: c.ID})
+}
+
+// Wait waits for a process and returns its status: the exit code, or 128 and the signal.
+func (c *Client) Wait(ctx context.Context, p Process) (int, error) {
+	answer, err := c.WaitProcess(ctx, &api.WaitProcessRequest{ContainerId: p.Container, ExecId: p.execID()})
+	if err != nil {
+		return 0, err
+	}
+	return int(answer.Status), nil
+}
+
+// Kill sends a signal to a container's first process.
+func (s *Sandbox) Kill(ctx context.Context, c *Container, signal uint32) error {
+	_, err := s.client.SignalProcess(ctx, &api.SignalProcessRequest{ContainerId: c.ID, ExecId: c.ID, Signal: signal})
+	return err
+}
+
+// RemoveContainer removes a container, running or not, and unplugs the layers nobody else uses.
+func (s *Sandbox) RemoveContainer(ctx context.Context, c *Container) error {
+	if _, err := s.client.RemoveContainer(ctx, &api.RemoveContainerRequest{ContainerId: c.ID}); err != nil {
+		return fmt.Errorf("remove container %q: %w", c.Name, err)
+	}
+	if err := s.layers.release(ctx, c.Layers); err != nil {
+		return fmt.Errorf("remove container %q: %w", c.Name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.containers = slices.DeleteFunc(s.containers, func(other *Container) bool { return other == c })
+	return s.writeState()
+}
+
+// Exec runs one more process in a container and waits for it. The process struct says all that the policy judges.
+func (c *Client) Exec(ctx context.Context, container string, process *api.Process, stdio ProcessIO) (int, error) {
+	p := Process{Container: container, Exec: newID()}
+	_, err := c.ExecProcess(ctx, &api.ExecProcessRequest{ContainerId: container, ExecId: p.Exec, Process: process})
+	if err != nil {
+		return 0, err
+	}
+	input := stdio.Stdin
+	if input == nil {
+		input = strings.NewReader("")
+	}
+	inputCtx, stopInput := context.WithCancel(ctx)
+	defer stopInput()
+	// Not waited for: a read from a terminal cannot be interrupted. That input is refused or no longer read is not the
+	// command's failure; its exit code is.
+	go c.CopyInput(inputCtx, p, input)
+	if err := c.CopyOutput(ctx, p, stdio.Stdout, stdio.Stderr); err != nil {
+		return 0, err
+	}
+	return c.Wait(ctx, p)
+}
