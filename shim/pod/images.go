@@ -34,6 +34,22 @@ type Layer struct {
 	Open   func() (io.ReadCloser, error) // the uncompressed tar; who reads it has to compare the digest
 }
 
+// ImagesDirName is where a user's images are, below the data directory.
+const ImagesDirName = "cloister/images"
+
+// DefaultImagesDir is $XDG_DATA_HOME/cloister/images.
+func DefaultImagesDir() (string, error) {
+	data := os.Getenv("XDG_DATA_HOME")
+	if !filepath.IsAbs(data) { // the specification tells to ignore relative ones
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("no images directory: %w", err)
+		}
+		data = filepath.Join(home, ".local", "share")
+	}
+	return filepath.Join(data, ImagesDirName), nil
+}
+
 // OpenImages checks that the directory is there.
 func OpenImages(dir string) (*Images, error) {
 	info, err := os.Stat(dir)
