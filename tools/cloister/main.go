@@ -47,7 +47,9 @@ func newRoot() *cobra.Command {
 
 // commands lists every subcommand; each lives in a file of its own name.
 func commands() []*cobra.Command {
-	return []*cobra.Command{}
+	return []*cobra.Command{
+		newGuestCommand(),
+	}
 }
 
 func main() {
