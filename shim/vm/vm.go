@@ -1,0 +1,180 @@
+// Package vm says what the host side needs of a virtual machine monitor: boot, plug a disk, unplug it, open a channel, stop. Package qemu is the first
+// to provide it.
+//
+// The host side is not trusted by anything in the guest: what is checked here (a missing file, a wrong size) is checked for the
+// user's sake. What the guest relies on is measured at launch or comes with a policy.
+package vm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+)
+
+// TEE says what stands behind the guest's report device.
+type TEE string
+
+const (
+	TEESNP      TEE = "snp"      // AMD SEV-SNP
+	TEEEmulated TEE = "emulated" // the development image's software SNP processor
+	TEENone     TEE = "none"
+)
+
+// MAC is the hardware address of the only network interface a VM has. It never leaves QEMU's user network.
+const MAC = "52:54:00:c1:01:5e"
+
+// Ports is the number of virtio-serial ports: 0 belongs to whoever runs the pod, the others to commands that join later.
+const Ports = 4
+
+// TEEDiskSerial is how the development image knows the disk with its processor's keys.
+const TEEDiskSerial = "cloister-tee"
+
+// PortName is the guest's name of a virtio-serial port.
+func PortName(port int) string { return fmt.Sprintf("cloister.agent.%d", port) }
+
+// PortForward lets TCP connections to a host address reach a port of the pod.
+type PortForward struct {
+	HostIP    string // "" is 127.0.0.1
+	HostPort  int
+	GuestPort int
+}
+
+// Config is all there is to say about a VM before it boots. Paths are absolute.
+type Config struct {
+	ID  string // shows in the process list
+	Dir string // directory of this VM alone: sockets and locks
+
+	Kernel  string // bzImage, or an ELF vmlinux with a PVH entry
+	Initrd  string
+	Cmdline string
+
+	VCPUs     int
+	MemoryMiB int
+
+	TEE      TEE
+	HostData [32]byte // HOST_DATA; only an SNP launch hands it to the processor
+	Firmware string   // needed for SNP, which measures it
+
+	TEEDisk      string // read-only, found by TEEDiskSerial
+	InitdataDisk string // read-only, found by its first bytes
+
+	Network bool
+	Forward []PortForward
+
+	Console string // file that takes the serial console
+	Accel   string // "kvm", "tcg", or "" to find out
+
+	// Detached lets the VM outlive the process that started it. Tests that kill the host side want that; everybody else wants a VM to end with
+	// whoever can stop it.
+	Detached bool
+}
+
+// Validate reports the first thing about c that no VM can be made of.
+func (c *Config) Validate() error {
+	switch c.TEE {
+	case TEESNP, TEEEmulated, TEENone:
+	default:
+		return fmt.Errorf("tee: got %q, want %q, %q or %q", c.TEE, TEESNP, TEEEmulated, TEENone)
+	}
+	switch c.Accel {
+	case "", "kvm", "tcg":
+	default:
+		return fmt.Errorf("accelerator: got %q, want \"kvm\" or \"tcg\"", c.Accel)
+	}
+	if c.TEE == TEESNP && c.Firmware == "" {
+		return errors.New("firmware: an SNP launch needs one")
+	}
+	if c.TEE == TEESNP && c.Accel == "tcg" {
+		return errors.New("accelerator: SNP needs kvm")
+	}
+	if c.VCPUs < 1 || c.VCPUs > 255 {
+		return fmt.Errorf("vcpus: got %d, want 1 to 255", c.VCPUs)
+	}
+	if c.MemoryMiB < 64 || c.MemoryMiB > 16<<20 {
+		return fmt.Errorf("memory: got %d MiB, want 64 to %d", c.MemoryMiB, 16<<20)
+	}
+	if !c.Network && len(c.Forward) > 0 {
+		return errors.New("port forward: the VM has no network")
+	}
+	for _, f := range c.Forward {
+		if err := f.validate(); err != nil {
+			return err
+		}
+	}
+	return c.validatePaths()
+}
+
+func (f PortForward) validate() error {
+	if f.HostIP != "" {
+		if a, err := netip.ParseAddr(f.HostIP); err != nil || !a.Is4() {
+			return fmt.Errorf("port forward: got host address %q, want an IPv4 address", f.HostIP)
+		}
+	}
+	for _, p := range []int{f.HostPort, f.GuestPort} {
+		if p < 1 || p > 65535 {
+			return fmt.Errorf("port forward: got port %d, want 1 to 65535", p)
+		}
+	}
+	return nil
+}
+
+func (c *Config) validatePaths() error {
+	for _, p := range []struct {
+		name, path string
+		needed     bool
+	}{
+		{"dir", c.Dir, true},
+		{"kernel", c.Kernel, true},
+		{"initrd", c.Initrd, true},
+		{"console", c.Console, true},
+		{"firmware", c.Firmware, false},
+		{"tee disk", c.TEEDisk, false},
+		{"initdata disk", c.InitdataDisk, false},
+	} {
+		if p.path == "" && !p.needed {
+			continue
+		}
+		if !filepath.IsAbs(p.path) {
+			return fmt.Errorf("%s: got path %q, want an absolute one", p.name, p.path)
+		}
+		if strings.ContainsAny(p.path, "\x00\n") {
+			return fmt.Errorf("%s: path %q has a control character", p.name, p.path)
+		}
+	}
+	return nil
+}
+
+// Disk is a file to plug in.
+type Disk struct {
+	Path     string
+	ReadOnly bool
+}
+
+// Address is where a plugged disk is, as the agent names it.
+type Address struct {
+	Bus int
+	LUN int
+}
+
+// String is the form the agent's scsi driver reads.
+func (a Address) String() string { return fmt.Sprintf("%d:%d", a.Bus, a.LUN) }
+
+// VM is a running machine. Its methods may be called from any goroutine.
+type VM interface {
+	// Plug adds a disk. The guest may see it a little later.
+	Plug(ctx context.Context, disk Disk) (Address, error)
+	// Unplug removes a disk and returns when its file is no longer in use.
+	Unplug(ctx context.Context, address Address) error
+	// Dial opens a session on a port; it waits for a guest that still boots.
+	Dial(ctx context.Context, port int) (net.Conn, error)
+	// Stop ends the machine now. It returns when the process is gone.
+	Stop(ctx context.Context) error
+	// Done is closed when the machine has ended.
+	Done() <-chan struct{}
+	// Err says why it ended: nil after Stop or when the guest powered off.
+	Err() error
+}
