@@ -49,6 +49,7 @@ func newRoot() *cobra.Command {
 func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newGuestCommand(),
+		newPolicyCommand(),
 	}
 }
 
