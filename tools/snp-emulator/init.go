@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/cloister-cc/cloister/snp"
+	"github.com/cloister-cc/cloister/snp/emulator"
+)
+
+const (
+	readyLine   = "ready\n"
+	cuseDevice  = "/dev/cuse"
+	configfsDir = "/sys/kernel/config"
+	// patience bounds the wait for an interface: long for a slow emulated machine, short enough for its owner to see the reason.
+	patience = 60 * time.Second
+)
+
+// initThen makes the machine look like an SNP guest and becomes program. It keeps its process id: as PID 1 it hands PID 1 on.
+func initThen(ctx context.Context, program []string, stderr io.Writer) error {
+	err := prepare(ctx, stderr)
+	if err == nil {
+		err = syscall.Exec(program[0], program, os.Environ())
+		err = fmt.Errorf("exec %q: %w", program[0], err)
+	}
+	if os.Getpid() == 1 {
+		// Without an interface there is nothing to go on with, and an init that returns is a kernel panic: say why and switch off.
+		fmt.Fprintln(stderr, "snp-emulator: "+err.Error())
+		return errors.Join(err, unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF))
+	}
+	return err
+}
+
+func prepare(ctx context.Context, stderr io.Writer) error {
+	for _, m := range []struct{ kind, dir string }{{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}} {
+		if err := mount(m.kind, m.dir); err != nil {
+			return err
+		}
+	}
+	if err := loadModules(); err != nil {
+		return err
+	}
+	disk, err := emulator.FindTEEDisk("/sys/block")
+	if errors.Is(err, emulator.ErrNoTEEDisk) {
+		// The machine was not asked to emulate anything. Production code will find no device, and refuse.
+		fmt.Fprintln(stderr, "snp-emulator: "+err.Error()+": going on without an SNP device")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := startServer(filepath.Join("/dev", disk)); err != nil {
+		return err
+	}
+	return probe(ctx)
+}
+
+// mount mounts a kernel file system; one that is there already is as good.
+func mount(kind, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(kind, dir, kind, unix.MS_NOSUID|unix.MS_NOEXEC, ""); err != nil && !errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("mount %q: %w", dir, err)
+	}
+	return nil
+}
+
+// loadModules loads what the disk and the interfaces need, both chains at once. A module that is not in the image may be built in; whether the
+// interface is there shows when it is used.
+func loadModules() error {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return fmt.Errorf("uname: %w", err)
+	}
+	mods, err := readModules(filepath.Join("/usr/lib/modules", unix.ByteSliceToString(uts.Release[:])))
+	if err != nil {
+		return err
+	}
+	var g errgroup.Group
+	for _, chain := range [][]string{{"virtio_pci", "virtio_blk"}, {"fuse", "cuse", "configfs"}} {
+		g.Go(func() error {
+			for _, name := range chain {
+				if err := mods.load(name); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// startServer starts this program once more as the device server and returns when the server says that it serves. The child is PID 1's and
+// stays so; it keeps the old root directory when the agent moves to a new one, which is all it needs.
+func startServer(disk string) error {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	argv := []string{"snp-emulator", "serve", "--tee", disk, "--cuse", cuseDevice, "--tsm", configfsDir, "--ready-fd", "3"}
+	child, err := os.StartProcess("/proc/self/exe", argv, &os.ProcAttr{
+		Dir:   "/",
+		Files: []*os.File{nil, os.Stdout, os.Stderr, w},
+		Sys:   &syscall.SysProcAttr{Setsid: true}, // no signal meant for the agent's group reaches it
+	})
+	w.Close()
+	if err != nil {
+		return fmt.Errorf("start the device server: %w", err)
+	}
+	spare(child.Pid)
+	line, err := bufio.NewReader(r).ReadString('\n')
+	if err != nil || line != readyLine {
+		return fmt.Errorf("start the device server: got %q, want %q: it ended, see its message above: %w", line, readyLine, err)
+	}
+	return child.Release()
+}
+
+// spare keeps the OOM killer away: in a real machine nothing can kill the firmware. Without the right to do so it goes on unspared.
+func spare(pid int) {
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("-1000"), 0)
+}
+
+// probe asks both interfaces for a report, as the agent will.
+func probe(ctx context.Context) error {
+	if err := awaitNode(ctx, snp.DefaultDevicePath); err != nil {
+		return err
+	}
+	for _, opts := range []snp.OpenOptions{
+		{DevicePath: snp.DefaultDevicePath, TSMRoot: "/nonexistent"},
+		{DevicePath: "/nonexistent", TSMRoot: snp.DefaultTSMRoot},
+	} {
+		dev, err := snp.Open(ctx, opts)
+		if err != nil {
+			return fmt.Errorf("probe: %w", err)
+		}
+		if _, err := snp.Self(ctx, dev); err != nil {
+			return fmt.Errorf("probe %s: %w", dev, err)
+		}
+		if c, ok := dev.(io.Closer); ok {
+			c.Close()
+		}
+	}
+	return nil
+}
+
+// awaitNode returns when a device node exists: devtmpfs makes it a moment after the driver registered. The watch comes before the look, so that
+// no moment is missed.
+func awaitNode(ctx context.Context, path string) error {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return fmt.Errorf("watch %q: %w", path, err)
+	}
+	watch := os.NewFile(uintptr(fd), "inotify")
+	defer watch.Close()
+	if _, err := unix.InotifyAddWatch(fd, filepath.Dir(path), unix.IN_CREATE); err != nil {
+		return fmt.Errorf("watch %q: %w", path, err)
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := watch.SetReadDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	buf := make([]byte, 4096)
+	for {
+		if _, err := os.Lstat(path); err == nil {
+			return nil
+		}
+		if _, err := watch.Read(buf); err != nil {
+			return fmt.Errorf("wait for %q: %w", path, err)
+		}
+	}
+}
