@@ -1,0 +1,43 @@
+// Package aci holds what an ACI policy expects to find around it: the framework its rules delegate to (data.framework), and
+// the mounts and capabilities the runtime adds to every container.
+//
+// The Rego text is part of the agent and so of the launch measurement: the host cannot change it, and a policy cannot
+// either, since a policy module may only be `package policy`. The text trusts the typed inputs of package enforcer and the
+// metadata table, nothing else; every rule has a default that refuses.
+package aci
+
+import _ "embed"
+
+// Versions of the contract spoken here. A policy that names a newer framework is refused in every decision; a policy that
+// names an older one has its containers completed with the defaults of that time.
+const (
+	APIVersion       = "0.12.0"
+	FrameworkVersion = "0.5.0"
+)
+
+//go:embed framework.rego
+var frameworkText string
+
+//go:embed reasons.rego
+var reasonsText string
+
+// Module is one file of Rego text.
+type Module struct {
+	Name string
+	Text string
+}
+
+// Modules returns the framework: the rules, and the reasons given when they refuse.
+func Modules() []Module {
+	return []Module{
+		{Name: "framework.rego", Text: frameworkText},
+		{Name: "reasons.rego", Text: reasonsText},
+	}
+}
+
+// Prefixes of a mount source in a policy that stand for a directory only the agent can name.
+const (
+	SandboxPrefix   = "sandbox://"
+	HugePagesPrefix = "hugepages://"
+	Plan9Prefix     = "plan9://"
+)

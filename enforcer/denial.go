@@ -1,0 +1,275 @@
+package enforcer
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// Limits of what a refusal may carry: the request's strings are the host's.
+const (
+	denialLimit = 512
+	quoteLimit  = 128
+)
+
+// Denial says that the policy refused. It never holds the value of an environment variable or a process argument; the names
+// and paths in Reasons are the host's own.
+type Denial struct {
+	ID    string
+	Point Point
+	// Rule is the most telling of the reasons, without the names it listed.
+	Rule string
+	// Field is the part of the request the rule looked at, in the OCI spec's spelling where it has one.
+	Field string
+	// Container is the policy's name for the container, when only one could be meant.
+	Container string
+	// Reasons are the policy's own words, sorted.
+	Reasons []string
+
+	names  string
+	report *decisionReport
+}
+
+// Error is one line of at most 512 bytes: `<point>: <rule>: <field>[, container <name>] [decision <id>]`.
+func (d *Denial) Error() string {
+	var b strings.Builder
+	b.WriteString(string(d.Point) + ": " + clipLine(d.Rule) + ": " + d.Field)
+	if d.names != "" {
+		b.WriteString(" " + clip(d.names))
+	}
+	if d.Container != "" {
+		b.WriteString(", container " + clipLine(d.Container))
+	}
+	b.WriteString(" [decision " + d.ID + "]")
+	return b.String()
+}
+
+// clip quotes a host's string and cuts it, so that it can neither end a line nor fill a log.
+func clip(s string) string {
+	cut := false
+	for len(s) > quoteLimit {
+		cut = true
+		s = s[:quoteLimit]
+		for len(s) > 0 && !utf8.RuneStart(s[len(s)-1]) {
+			s = s[:len(s)-1]
+		}
+	}
+	quoted := strconv.QuoteToASCII(s)
+	for len(quoted) > quoteLimit {
+		cut = true
+		s = s[:len(s)-1]
+		quoted = strconv.QuoteToASCII(s)
+	}
+	if cut {
+		return quoted + "..."
+	}
+	return quoted
+}
+
+// clipLine leaves plain short words as they are and quotes everything else.
+func clipLine(s string) string {
+	if len(s) > quoteLimit {
+		return clip(s)
+	}
+	for i := 0; i < len(s); i++ {
+		if s[i] < ' ' || s[i] > '~' || s[i] == '"' {
+			return clip(s)
+		}
+	}
+	return s
+}
+
+// reasonRow maps a reason of the contract to the part of a request it is about. The order is the order of telling: what
+// comes first explains more, or is less likely to be a consequence of something else.
+type reasonRow struct {
+	text  string
+	field string
+	// listed reasons are followed by ": " and names.
+	listed bool
+}
+
+var reasonTable = []reasonRow{
+	{text: fragmentsUnsupported, field: "fragment"},
+	{text: "policy does not define api_version", field: "policy.api_version"},
+	{text: "framework_version", field: "policy.framework_version", listed: true},
+	{text: "rule for", field: "policy", listed: true},
+	{text: "container already started", field: "containerID"},
+	{text: "container not started", field: "containerID"},
+	{text: "blockdev mounts are not supported", field: "target"},
+	{text: "not supported by a Linux utility VM", field: "point"},
+	{text: "device already mounted at path", field: "target"},
+	{text: "overlay has already been mounted", field: "target"},
+	{text: "scratch already mounted at path", field: "target"},
+	{text: "deviceHash not found", field: "deviceHash"},
+	{text: "mountpoint invalid", field: "target"},
+	{text: "no device at path to unmount", field: "unmountTarget"},
+	{text: "received read-only unmount request, but device provided is read-write", field: "unmountTarget"},
+	{text: "received read-write unmount request, but device provided is read-only", field: "unmountTarget"},
+	{text: "no overlay at path to unmount", field: "unmountTarget"},
+	{text: "no scratch at path to unmount", field: "unmountTarget"},
+	{text: "no matching containers for overlay", field: "layerPaths"},
+	{text: "unencrypted scratch not allowed, non-readonly mount request for SCSI disk must request encryption", field: "encrypted"},
+	{text: "unencrypted scratch not allowed", field: "encrypted"},
+	{text: "ensureFilesystem must be set on rw device mounts", field: "ensureFilesystem"},
+	{text: "rw device mounts uses a filesystem that is not allowed", field: "filesystem"},
+	{text: "target isn't allowed to receive the signal", field: "signal"},
+	{text: "privileged escalation not allowed", field: "privileged"},
+	{text: "devices not supported", field: "linux.devices"},
+	{text: "invalid command", field: "process.args"},
+	{text: "invalid working directory", field: "process.cwd"},
+	{text: "invalid user", field: "process.user"},
+	{text: "invalid noNewPrivileges", field: "process.noNewPrivileges"},
+	{text: "invalid seccomp", field: "linux.seccomp"},
+	{text: "invalid mount list", field: "mounts", listed: true},
+	{text: "capabilities don't match", field: "process.capabilities"},
+	{text: "containers only distinguishable by capabilties", field: "process.capabilities"},
+	{text: "containers only distinguishable by allow_stdio_access", field: "policy.allow_stdio_access"},
+	{text: "external processes only distinguishable by allow_stdio_access", field: "policy.allow_stdio_access"},
+	// With dropping allowed, the environment may be named though it is not the cause: it comes last.
+	{text: "missing required environment variable", field: "process.env"},
+	{text: "invalid env list", field: "process.env", listed: true},
+}
+
+// matchReason finds the row of one reason, and the names it lists.
+func matchReason(reason string) (row int, names string) {
+	for i, r := range reasonTable {
+		if reason == r.text {
+			return i, ""
+		}
+		if rest, ok := strings.CutPrefix(reason, r.text); r.listed && ok {
+			return i, strings.TrimPrefix(strings.TrimPrefix(rest, ":"), " ")
+		}
+	}
+	return len(reasonTable), ""
+}
+
+// deny is a refusal before or without a rule of the policy.
+func (q *question) deny(reason string) *Denial {
+	d := &Denial{ID: q.id, Point: q.row.Point, Reasons: []string{reason}}
+	d.report = &decisionReport{question: q, text: reason}
+	d.explain()
+	return d
+}
+
+const noReason = "the policy gives no reason"
+
+// refuse asks the policy for its reasons. That this fails changes nothing about the refusal.
+func (q *question) refuse(ctx context.Context) *Denial {
+	d := &Denial{ID: q.id, Point: q.row.Point, Container: q.container()}
+	report := &decisionReport{question: q}
+	d.report = report
+	asked := withMember(q.input.(ast.Object), ast.StringTerm("rule"), ast.StringTerm(string(q.row.Point)))
+	v, err := q.enforcer.eval(ctx, q.enforcer.reason, q.base, asked)
+	switch {
+	case errors.Is(err, errUndefined):
+		report.text = textNoReason
+	case err != nil:
+		report.text, report.policyError = textEngineError, err.Error()
+	default:
+		report.reason = v
+		d.Reasons = reasonsOf(v)
+	}
+	d.explain()
+	return d
+}
+
+// reasonsOf reads {"errors": [...]}; a custom policy may answer with text alone.
+func reasonsOf(v ast.Value) []string {
+	var reasons []string
+	add := func(t *ast.Term) {
+		if s, ok := t.Value.(ast.String); ok {
+			reasons = append(reasons, string(s))
+		}
+	}
+	switch v := v.(type) {
+	case ast.String:
+		return []string{string(v)}
+	case ast.Object:
+		list := member(v, "errors")
+		if list == nil {
+			return nil
+		}
+		switch list := list.Value.(type) {
+		case *ast.Array:
+			list.Foreach(add)
+		case ast.Set:
+			list.Sorted().Foreach(add)
+		}
+	}
+	return reasons
+}
+
+// explain picks the reason that tells most.
+func (d *Denial) explain() {
+	best := len(reasonTable)
+	for _, reason := range d.Reasons {
+		row, names := matchReason(reason)
+		if row < best || row == best && names != "" {
+			best, d.names = row, names
+		}
+	}
+	switch {
+	case best < len(reasonTable):
+		d.Rule, d.Field = reasonTable[best].text, reasonTable[best].field
+	case len(d.Reasons) > 0:
+		d.Rule, d.Field = d.Reasons[0], "request"
+	default:
+		d.Rule, d.Field = noReason, "request"
+	}
+}
+
+// container is the name of the only candidate left for the request's container id, if there is exactly one name.
+func (q *question) container() string {
+	var id string
+	switch in := q.in.(type) {
+	case CreateContainerInput:
+		id = in.ContainerID
+	case ExecInContainerInput:
+		id = in.ContainerID
+	case SignalContainerProcessInput:
+		id = in.ContainerID
+	case ShutdownContainerInput:
+		id = in.ContainerID
+	default:
+		return ""
+	}
+	matches, ok := q.base.table("matches")
+	if !ok {
+		return ""
+	}
+	candidates, ok := termArray(matches.Get(ast.StringTerm(id)))
+	if !ok || candidates.Len() == 0 {
+		return ""
+	}
+	name := candidateName(candidates.Elem(0))
+	for i := 1; i < candidates.Len(); i++ {
+		if candidateName(candidates.Elem(i)) != name {
+			return ""
+		}
+	}
+	return name
+}
+
+func termArray(t *ast.Term) (*ast.Array, bool) {
+	if t == nil {
+		return nil, false
+	}
+	list, ok := t.Value.(*ast.Array)
+	return list, ok
+}
+
+func candidateName(t *ast.Term) string {
+	obj, ok := t.Value.(ast.Object)
+	if !ok {
+		return ""
+	}
+	if name, ok := stringMember(obj, "name"); ok && name != "" {
+		return name
+	}
+	id, _ := stringMember(obj, "id")
+	return id
+}

@@ -1,0 +1,141 @@
+package enforcer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/topdown"
+)
+
+// ErrDeadline means that an evaluation took longer than it may.
+var ErrDeadline = errors.New("policy evaluation took too long")
+
+var errUndefined = errors.New("undefined")
+
+const resultVar = ast.Var("result")
+
+// prepared is one compiled query `result = data.<package>.<rule>`.
+type prepared struct {
+	body  ast.Body
+	query ast.QueryCompiler
+}
+
+func (e *Enforcer) prepareRef(pkg, rule string) (prepared, error) {
+	ref := ast.Ref{ast.DefaultRootDocument, ast.StringTerm(pkg), ast.StringTerm(rule)}
+	qc := e.compiler.QueryCompiler()
+	body, err := qc.Compile(ast.NewBody(ast.Equality.Expr(ast.NewTerm(resultVar), ast.NewTerm(ref))))
+	if err != nil {
+		return prepared{}, fmt.Errorf("query %s.%s: %w", pkg, rule, err)
+	}
+	return prepared{body: body, query: qc}, nil
+}
+
+// prepare compiles one query a point, so that a decision is one evaluation and nothing else.
+func (e *Enforcer) prepare() error {
+	e.queries = make(map[Point]prepared, len(pointTable))
+	e.fallbacks = make(map[Point]prepared)
+	for i := range pointTable {
+		row := &pointTable[i]
+		q, err := e.prepareRef("policy", string(row.Point))
+		if err != nil {
+			return err
+		}
+		e.queries[row.Point] = q
+		if row.Default != fallbackFramework {
+			continue
+		}
+		if q, err = e.prepareRef("framework", string(row.Point)); err != nil {
+			return err
+		}
+		e.fallbacks[row.Point] = q
+	}
+	var err error
+	e.reason, err = e.prepareRef("policy", "reason")
+	return err
+}
+
+// eval runs one query against one snapshot. A panic of the engine is an error like any other: whoever asked is refused.
+func (e *Enforcer) eval(ctx context.Context, q prepared, s *snapshot, input ast.Value) (v ast.Value, err error) {
+	defer recoverTo(&err, "evaluate policy")
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	cancel := topdown.NewCancel()
+	timer := time.AfterFunc(e.opts.EvalTimeout, cancel.Cancel)
+	defer timer.Stop()
+	stop := context.AfterFunc(ctx, cancel.Cancel)
+	defer stop()
+
+	query := topdown.NewQuery(q.body).
+		WithCompiler(e.compiler).
+		WithQueryCompiler(q.query).
+		WithStore(store{snapshot: s}).
+		WithTransaction(readTransaction{}).
+		WithCancel(cancel)
+	if input != nil {
+		query = query.WithInput(ast.NewTerm(input))
+	}
+	results, err := query.Run(ctx)
+	switch {
+	case topdown.IsCancel(err) && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case topdown.IsCancel(err):
+		return nil, ErrDeadline
+	case err != nil:
+		return nil, shortError(err)
+	case len(results) == 0:
+		return nil, errUndefined
+	case len(results) > 1:
+		return nil, errors.New("policy evaluation has more than one result")
+	}
+	term := results[0][resultVar]
+	if term == nil {
+		return nil, errUndefined
+	}
+	return term.Value, nil
+}
+
+func recoverTo(err *error, doing string) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("%s: engine panic: %s", doing, clip(fmt.Sprint(r)))
+	}
+}
+
+// shortError keeps the first lines of what the engine says: it repeats policy text, and may be long.
+func shortError(err error) error {
+	const limit = 1024
+	text := err.Error()
+	if len(text) > limit {
+		return errors.New(strings.ToValidUTF8(text[:limit], "") + " ...")
+	}
+	return err
+}
+
+func (e *Enforcer) readAPIVersion(ctx context.Context) (string, error) {
+	for _, name := range []string{"api_version", "api_svn"} {
+		q, err := e.prepareRef("policy", name)
+		if err != nil {
+			return "", err
+		}
+		v, err := e.eval(ctx, q, e.state, nil)
+		if errors.Is(err, errUndefined) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
+		text, ok := v.(ast.String)
+		if !ok {
+			return "", fmt.Errorf("%s: got %s, want a string", name, ast.ValueName(v))
+		}
+		if _, ok := parseVersion(string(text)); !ok {
+			return "", fmt.Errorf("%s: got %q, want MAJOR.MINOR.PATCH", name, clip(string(text)))
+		}
+		return string(text), nil
+	}
+	return "", nil
+}
