@@ -244,11 +244,15 @@ env_candidates := [process.env_rules | some process in external_initial] if inpu
 # Said of the request as it came, also where dropping would have helped: the contract's tools expect it.
 errors contains "invalid env list" if {
 	input.rule == "create_container"
+	env_fits_none
+	not only_late_reasons
+}
+
+env_fits_none if {
 	count(env_candidates) > 0
 	every rules in env_candidates {
 		not envs_ok(rules, input.envList)
 	}
-	not only_late_reasons
 }
 
 only_late_reasons if {
@@ -257,6 +261,7 @@ only_late_reasons if {
 }
 
 errors contains "missing required environment variable" if {
+	env_fits_none
 	some rules in env_candidates
 	not env_required_ok(rules, input.envList)
 }
