@@ -1,0 +1,49 @@
+# Every target sets up what it needs: Debian packages as root by apt-get, Go modules by the proxy.
+SHELL := /bin/bash
+export PATH := $(CURDIR)/.go/bin:$(PATH):/usr/local/go/bin:/usr/sbin:/sbin
+export GOFLAGS := -buildvcs=false
+export GOTOOLCHAIN := local
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test unit e2e bench lint generate guest fuzz clean setup-%
+
+help: ## show the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | while IFS=$$'\t' read -r t d; do printf '  %-10s %s\n' "$$t" "$$d"; done
+
+setup-%:
+	@hack/setup.sh $*
+
+build: setup-build ## build the programs into bin/
+	go build -trimpath -o bin/ ./tools/...
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -buildid=' -o bin/ ./agent/cmd/cloister-agent
+
+guest: build ## build the development guest image into out/guest
+	bin/cloister guest build --dev -o out/guest
+
+demo: setup-demo ## run a confidential pod, show its evidence, and show attacks failing
+	go run ./demo
+
+test: setup-test ## pass every test: unit with the race detector, fuzz corpora, and the suite in the VM
+	go vet ./...
+	go test -race $$(go list ./... | grep -v -e /tests/e2e -e /tests/bench)
+	go test -count=1 -timeout 60m -v ./tests/e2e/...
+
+unit: setup-test ## only the tests that need no VM
+	go test -race $$(go list ./... | grep -v -e /tests/e2e -e /tests/bench)
+
+e2e: setup-test ## only the tests in the VM
+	go test -count=1 -timeout 60m -v ./tests/e2e/...
+
+bench: setup-test ## measure, as ratios against references run side by side; ends with BENCH lines
+	go run ./tests/bench
+
+lint: setup-test ## formatters, vet, staticcheck, known vulnerabilities
+	@test -z "$$(go tool gofumpt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$'))" || { go tool gofumpt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$'); echo 'run: go tool gofumpt -w .'; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+
+generate: setup-test ## write generated code anew; a clean tree stays clean
+	agent/api/generate.sh
+
+clean: ## remove what was built here
+	rm -rf bin out .go
