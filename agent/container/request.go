@@ -29,7 +29,7 @@ var (
 	hostnameForm = regexp.MustCompile(`^[a-zA-Z0-9_.-]{0,255}$`)
 	capForm      = regexp.MustCompile(`^CAP_[A-Z0-9_]{1,48}$`)
 	rlimitForm   = regexp.MustCompile(`^RLIMIT_[A-Z]{2,16}$`)
-	cpusetForm   = regexp.MustCompile(`^[0-9,-]{0,1024}$`)
+	cpusetForm   = regexp.MustCompile(`^[0-9,-]{0,255}$`)
 	pageForm     = regexp.MustCompile(`^[1-9][0-9]{0,5}[KMG]B$`)
 )
 

@@ -73,4 +73,3 @@ func SeccompSHA256(p *specs.LinuxSeccomp) (string, error) {
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:]), nil
 }
-

@@ -1,0 +1,171 @@
+package gate
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"sync"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/cloister-cc/cloister/enforcer"
+)
+
+// MaxRefusal is the length of a refusal's first line, in bytes (design section 2).
+const MaxRefusal = 512
+
+// HostData reads HOST_DATA of a fresh report of the guest's own SNP device.
+type HostData func(ctx context.Context) ([32]byte, error)
+
+// Options of a gate.
+type Options struct {
+	// HostData is nil only when running without a TEE was asked for by name.
+	HostData HostData
+	Enforcer enforcer.Options
+	// Observe is told of each decision, for the log and the metrics; it must not keep the error's text for the host.
+	Observe func(point enforcer.Point, message string, err error)
+}
+
+// Gate holds the one policy of the guest.
+type Gate struct {
+	opt Options
+
+	mu     sync.RWMutex
+	policy *Policy
+
+	denials denials
+}
+
+// Policy is the bound policy and what was bound with it.
+type Policy struct {
+	Enforcer *enforcer.Enforcer
+	Text     []byte
+	Digest   [32]byte // what HOST_DATA holds
+	Initdata []byte   // the document, when the policy came by an initdata disk
+	Broker   bool     // the policy names cloister:// grants: only what it names is given (design section 7)
+	Logging  bool     // runtime_logging was allowed when the policy was bound
+}
+
+// New makes a gate without a policy.
+func New(opt Options) *Gate { return &Gate{opt: opt} }
+
+// Insecure says that the guest runs without a TEE.
+func (g *Gate) Insecure() bool { return g.opt.HostData == nil }
+
+// Policy returns the bound policy, or nil.
+func (g *Gate) Policy() *Policy {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.policy
+}
+
+// Admit finds the row of a call and refuses what may not even be looked at. method is service/method.
+func (g *Gate) Admit(method string) (*Row, error) {
+	row := byMethod[method]
+	if row == nil {
+		return nil, status.Errorf(codes.Unimplemented, "%.128q has no row in the gate", method)
+	}
+	if row.Way == Refused {
+		return nil, Refusal(row.Message, "never allowed: "+row.Why)
+	}
+	if !row.Unbound && g.Policy() == nil {
+		return nil, Refusal(row.Message, "no policy is bound yet: send SetPolicy first")
+	}
+	return row, nil
+}
+
+// BindPolicy binds the text of a SetPolicy request: HOST_DATA must be its SHA-256.
+func (g *Gate) BindPolicy(ctx context.Context, text []byte) error {
+	return g.bind(ctx, sha256.Sum256(text), &Policy{Text: text})
+}
+
+// BindInitdata binds the policy of an initdata document: HOST_DATA must be the first 32 bytes of the document's digest.
+func (g *Gate) BindInitdata(ctx context.Context, digest [32]byte, document, text []byte) error {
+	return g.bind(ctx, digest, &Policy{Text: text, Initdata: document})
+}
+
+var grants = regexp.MustCompile(`cloister://(attest|sev-guest|keys)`)
+
+func (g *Gate) bind(ctx context.Context, digest [32]byte, p *Policy) error {
+	const message = "SetPolicyRequest"
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.policy != nil {
+		return Refusal(message, "a policy is already bound, and only one ever is")
+	}
+	if err := g.checkHostData(ctx, digest); err != nil {
+		return Refusal(message, err.Error())
+	}
+	p.Text = bytes.Clone(p.Text)
+	e, err := enforcer.Load(ctx, p.Text, g.opt.Enforcer)
+	if err != nil {
+		return Refusal(message, "the policy does not load: "+err.Error())
+	}
+	p.Enforcer, p.Digest, p.Broker = e, digest, grants.Match(p.Text)
+	if d, err := e.Decide(ctx, enforcer.RuntimeLoggingInput{}); err == nil {
+		_, err = d.Commit()
+		p.Logging = err == nil
+	}
+	g.policy = p
+	return nil
+}
+
+// checkHostData compares the digest with the report's HOST_DATA. All zero means that nothing was bound at launch.
+func (g *Gate) checkHostData(ctx context.Context, digest [32]byte) error {
+	if g.opt.HostData == nil {
+		return nil
+	}
+	got, err := g.opt.HostData(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("HOST_DATA cannot be read: %w", err)
+	case got == [32]byte{}:
+		return errors.New("HOST_DATA is all zero: the VM was launched without a policy hash")
+	case got != digest:
+		return fmt.Errorf("the policy's hash is %x, HOST_DATA is %x", digest, got)
+	}
+	return nil
+}
+
+// Decide asks the policy. A refusal is a PermissionDenied status for message; so is the failure to decide.
+func (g *Gate) Decide(ctx context.Context, message string, in enforcer.Input) (*enforcer.Decision, error) {
+	p := g.Policy()
+	if p == nil {
+		return nil, Refusal(message, "no policy is bound")
+	}
+	d, err := p.Enforcer.Decide(ctx, in)
+	if g.opt.Observe != nil {
+		g.opt.Observe(in.Point(), message, err)
+	}
+	if err == nil {
+		return d, nil
+	}
+	var denial *enforcer.Denial
+	if !errors.As(err, &denial) {
+		return nil, Refusal(message, fmt.Sprintf("%s: could not decide: %v", in.Point(), err))
+	}
+	g.denials.keep(denial)
+	line := refusalLine(message, denial.Error())
+	if p.Logging {
+		line += "\n" + denial.PolicyDecision()
+	}
+	return nil, status.Error(codes.PermissionDenied, line)
+}
+
+// Refusal is a PermissionDenied status in the form that clients look for (agent API contract 1.4).
+func Refusal(message, reason string) error {
+	return status.Error(codes.PermissionDenied, refusalLine(message, reason))
+}
+
+func refusalLine(message, reason string) string {
+	line := message + " is blocked by policy: " + strings.Join(strings.Fields(reason), " ")
+	if len(line) > MaxRefusal {
+		line = strings.ToValidUTF8(line[:MaxRefusal-3], "") + "..."
+	}
+	return line
+}
