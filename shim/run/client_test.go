@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -21,7 +22,14 @@ import (
 	"github.com/cloister-cc/cloister/agent/api"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if dir, err := authorityDir(); err == nil {
+			os.RemoveAll(dir)
+		}
+		os.Exit(code)
+	}))
+}
 
 // fakeAgent answers the calls that a pod's life needs and records them. The embedded nil interface makes every other call
 // a panic, so that a test fails when the host side starts to ask for more.
@@ -346,7 +354,7 @@ func TestAsRefusal(t *testing.T) {
 		t.Fatal("got no refusal")
 	}
 	want := Refusal{
-		Request: "ExecProcessRequest", Point: "exec_in_container", Decision: "7f3a", Next: nextStep("exec_in_container"),
+		Request: "ExecProcessRequest", Point: "exec_in_container", Decision: "7f3a", Next: nextStep(Refusal{Point: "exec_in_container"}),
 		Sentence: "ExecProcessRequest is blocked by policy: exec_in_container: invalid command: args, container web [decision 7f3a]",
 	}
 	if r != want {

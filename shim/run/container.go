@@ -1,5 +1,3 @@
-//go:build wip
-
 package run
 
 import (
@@ -10,61 +8,43 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/cloister-cc/cloister/agent/api"
-)
-
-// Annotations that name a container's place in its pod, as containerd writes them.
-const (
-	annotationType      = "io.kubernetes.cri.container-type"
-	annotationSandboxID = "io.kubernetes.cri.sandbox-id"
-	annotationName      = "io.kubernetes.cri.container-name"
+	"github.com/cloister-cc/cloister/shim/pod"
 )
 
 // killGrace is how long a container may take to end after SIGTERM.
 const killGrace = 5 * time.Second
 
-// Container is one container of a pod: what to create, and its id once it is created.
+// Container is one container of a pod: what it is made of, and its id once it is prepared.
 type Container struct {
-	Name   string
-	Spec   *api.Spec // Root, annotations of the pod and the host name are filled in
-	Layers []Layer   // from the base up
+	*pod.Container
+	Disks []Layer // its layers as disks, from the base up
 
 	ID      string
 	started bool
 }
 
-// Request builds the request that creates a container whose layers lie at the given addresses. Tests tamper with it.
-func (s *Sandbox) request(c *Container, list []*api.Storage) *api.CreateContainerRequest {
-	spec := proto.CloneOf(c.Spec)
-	spec.Root = &api.Root{Path: rootPath(c.ID), Readonly: spec.GetRoot().GetReadonly()}
-	if spec.Annotations == nil {
-		spec.Annotations = map[string]string{}
-	}
-	spec.Annotations[annotationType] = "container"
-	spec.Annotations[annotationSandboxID] = s.id
-	spec.Annotations[annotationName] = c.Name
-	return &api.CreateContainerRequest{ContainerId: c.ID, ExecId: c.ID, Storages: list, OCI: spec}
-}
-
 // Prepare gives a container its id, plugs its layers and returns the request that would create it. The caller sends it,
 // changed or not, and calls Created or Discard.
 func (s *Sandbox) Prepare(ctx context.Context, c *Container) (*api.CreateContainerRequest, error) {
-	if len(c.Layers) == 0 {
+	if len(c.Disks) == 0 {
 		return nil, fmt.Errorf("prepare container %q: no layers", c.Name)
 	}
-	addresses, err := s.layers.acquire(ctx, c.Layers)
+	addresses, err := s.layers.acquire(ctx, c.Disks)
 	if err != nil {
 		return nil, fmt.Errorf("prepare container %q: %w", c.Name, err)
 	}
 	c.ID = newID()
-	return s.request(c, storages(c.ID, c.Layers, addresses)), nil
+	return &api.CreateContainerRequest{
+		ContainerId: c.ID, ExecId: c.ID,
+		Storages: storages(c.ID, c.Disks, addresses),
+		OCI:      c.OCI(pod.Names{SandboxID: s.id, ContainerID: c.ID}),
+	}, nil
 }
 
 // Discard gives back what Prepare took, for a container that was not created.
 func (s *Sandbox) Discard(ctx context.Context, c *Container) error {
-	return s.layers.release(ctx, c.Layers)
+	return s.layers.release(ctx, c.Disks)
 }
 
 // CreateContainer plugs a container's layers and creates it. When it is refused, the layers are unplugged again.
@@ -123,7 +103,7 @@ func (s *Sandbox) RemoveContainer(ctx context.Context, c *Container) error {
 	if _, err := s.client.RemoveContainer(ctx, &api.RemoveContainerRequest{ContainerId: c.ID}); err != nil {
 		return fmt.Errorf("remove container %q: %w", c.Name, err)
 	}
-	if err := s.layers.release(ctx, c.Layers); err != nil {
+	if err := s.layers.release(ctx, c.Disks); err != nil {
 		return fmt.Errorf("remove container %q: %w", c.Name, err)
 	}
 	s.mu.Lock()

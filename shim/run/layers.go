@@ -1,5 +1,3 @@
-//go:build wip
-
 package run
 
 import (
@@ -9,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/cloister-cc/cloister/agent/api"
+	"github.com/cloister-cc/cloister/shim/pod"
 	"github.com/cloister-cc/cloister/shim/vm"
 )
 
@@ -110,10 +109,7 @@ func storages(containerID string, layers []Layer, addresses []vm.Address) []*api
 		lower = point
 	}
 	return append(list, &api.Storage{
-		Driver: "overlayfs", Source: "overlay", Fstype: "overlay", MountPoint: rootPath(containerID),
+		Driver: "overlayfs", Source: "overlay", Fstype: "overlay", MountPoint: pod.RootPath(containerID),
 		Options: []string{"lowerdir=" + lower},
 	})
 }
-
-// rootPath is the host's word for a container's root file system.
-func rootPath(containerID string) string { return "/run/kata-containers/" + containerID + "/rootfs" }

@@ -1,5 +1,3 @@
-//go:build wip
-
 package run
 
 import (
@@ -40,7 +38,11 @@ type Options struct {
 	// HostData replaces the value that belongs to the policy: a launcher that lies. The guest must refuse.
 	HostData *[32]byte
 
-	Guest     string // directory that `cloister guest build` wrote
+	Guest string // directory that `cloister guest build` wrote
+	// Kernel is booted in place of the guest's vmlinuz: the same kernel unpacked, which saves two seconds under emulation. It
+	// is not what an SNP launch measures, so it cannot be used there.
+	Kernel    string
+	Firmware  string // for SNP
 	Emulator  string // directory of the software SNP processor's authority; empty: the user's
 	StateDir  string // made, and removed by Stop unless Keep
 	Keep      bool
@@ -49,6 +51,8 @@ type Options struct {
 	Network   bool
 	Forward   []vm.PortForward
 	Hostname  string
+	// Detached lets the VM outlive this process.
+	Detached bool
 
 	Log   io.Writer   // progress for a person; nil: none
 	Stage func(Stage) // called after each stage; nil: not called
@@ -89,6 +93,8 @@ func (o *Options) check() error {
 		return fmt.Errorf("start sandbox %q: no policy", o.Name)
 	case o.StateDir == "":
 		return fmt.Errorf("start sandbox %q: no state directory", o.Name)
+	case o.TEE == vm.TEESNP && o.Kernel != "":
+		return fmt.Errorf("start sandbox %q: an SNP launch measures the guest image's own kernel: no other can be given", o.Name)
 	case o.Carrier != CarrierSetPolicy && o.Carrier != CarrierInitdata:
 		return fmt.Errorf("start sandbox %q: carrier got %q, want %q or %q", o.Name, o.Carrier, CarrierSetPolicy, CarrierInitdata)
 	}

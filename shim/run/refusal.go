@@ -23,7 +23,7 @@ type Refusal struct {
 
 // refusalForm is the agent's line: `<RequestMessage> is blocked by policy: <point>: <rule>: <field>[, container <name>] [decision <id>]`.
 var (
-	refusalForm  = regexp.MustCompile(`([A-Za-z]+) is blocked by policy: ([a-z0-9_]+)?`)
+	refusalForm  = regexp.MustCompile(`([A-Za-z]+) is blocked by policy: (?:([a-z0-9_]+):)?`)
 	decisionForm = regexp.MustCompile(`\[decision ([A-Za-z0-9_.-]+)\]`)
 )
 
@@ -42,7 +42,7 @@ func AsRefusal(err error) (Refusal, bool) {
 	if m := decisionForm.FindStringSubmatch(sentence); m != nil {
 		r.Decision = m[1]
 	}
-	r.Next = nextStep(r.Point)
+	r.Next = nextStep(r)
 	return r, true
 }
 
@@ -65,21 +65,25 @@ func statusOf(err error) *status.Status {
 	return nil
 }
 
-// nextStep is one sentence a decision point.
-func nextStep(point string) string {
-	switch point {
+// nextStep is one sentence a kind of refusal.
+func nextStep(r Refusal) string {
+	switch {
+	case r.Request == "SetPolicyRequest" && strings.Contains(r.Sentence, "already bound"):
+		return "a VM keeps the policy it was launched for; boot another VM for another policy"
+	case r.Request == "SetPolicyRequest":
+		return "the VM was launched for another policy: launch with the policy whose SHA-256 is its HOST_DATA"
+	}
+	switch r.Point {
 	case "mount_device":
 		return "a layer is not one the policy names: the image is another than the policy was made for, or the disk was changed; " +
-			"compare its root with `cloister layer root` and make the policy from the image you mean"
+			"compare the disk with `cloister layer verify`, or make the policy from the image you mean"
 	case "mount_overlay":
 		return "no container of the policy has these layers in this order: make the policy from the pod and images you run"
 	case "create_container":
-		return "the container is not as the policy says, in the field named above: change the pod or make the policy anew with " +
+		return "the container is not as the policy says in what is named above: change the pod, or make the policy anew with " +
 			"`cloister policy generate`"
 	case "exec_in_container":
-		return "list the command in the pod's io.cloister.exec/<container> annotation and make the policy anew, or run a command it lists"
-	case "set_policy", "":
-		return "the VM was launched for another policy: give `cloister run` the policy whose hash it should carry"
+		return "list the command in the pod's io.cloister.exec/CONTAINER annotation and make the policy anew, or run a command it lists"
 	}
-	return "the policy has to allow this request; make it anew if it should"
+	return "the policy has to allow this; make it anew if it should"
 }

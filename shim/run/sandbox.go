@@ -1,5 +1,3 @@
-//go:build wip
-
 package run
 
 import (
@@ -80,7 +78,7 @@ func Boot(ctx context.Context, o Options) (_ *Sandbox, err error) {
 			err = errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
 		}
 	}()
-	config, err := s.config()
+	config, err := s.config(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +91,7 @@ func Boot(ctx context.Context, o Options) (_ *Sandbox, err error) {
 }
 
 // config writes the disks that belong to the boot and says what to boot.
-func (s *Sandbox) config() (vm.Config, error) {
+func (s *Sandbox) config(ctx context.Context) (vm.Config, error) {
 	o := &s.options
 	guest, err := openGuest(o.Guest)
 	if err != nil {
@@ -107,6 +105,10 @@ func (s *Sandbox) config() (vm.Config, error) {
 		ID: s.id, Dir: o.StateDir, Kernel: guest.kernel, Initrd: guest.initrd, Cmdline: guest.cmdline,
 		VCPUs: o.VCPUs, MemoryMiB: o.MemoryMiB, TEE: o.TEE, HostData: carried.hostData,
 		Network: o.Network, Forward: o.Forward, Console: filepath.Join(o.StateDir, consoleFile),
+		Firmware: o.Firmware, Detached: o.Detached,
+	}
+	if o.Kernel != "" {
+		c.Kernel = o.Kernel
 	}
 	if o.HostData != nil {
 		c.HostData = *o.HostData
@@ -117,7 +119,7 @@ func (s *Sandbox) config() (vm.Config, error) {
 			return vm.Config{}, err
 		}
 	}
-	if err := s.prepareTEE(&c, guest); err != nil {
+	if err := s.prepareTEE(ctx, &c, guest); err != nil {
 		return vm.Config{}, err
 	}
 	return c, nil
