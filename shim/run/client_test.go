@@ -380,12 +380,12 @@ func TestClaimStateDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state := State{Version: stateVersion, Name: "pod", Sandbox: "s", Containers: map[string]string{"a": "1"}}
+	state := State{Version: stateVersion, Name: "pod", Sandbox: "s", Containers: map[string]ContainerState{"a": {ID: "1"}}}
 	if err := state.write(dir); err != nil {
 		t.Fatal(err)
 	}
 	got, err := ReadState(dir)
-	if err != nil || got.Containers["a"] != "1" {
+	if err != nil || got.Containers["a"].ID != "1" {
 		t.Fatalf("state got %+v, %v", got, err)
 	}
 	if _, err := claim(dir); err == nil {

@@ -25,6 +25,8 @@ type Result struct {
 
 // RunPod boots a sandbox, runs the containers in it until all have ended or the context does, and takes everything down.
 // Output goes to stdout and stderr, each line behind its container's name.
+//
+// A run that the caller ends returns the context's error alone, unless taking down failed.
 func RunPod(ctx context.Context, o Options, containers []*Container, stdout, stderr io.Writer) (Result, error) {
 	s, err := Start(ctx, o)
 	if err != nil {
@@ -36,7 +38,13 @@ func RunPod(ctx context.Context, o Options, containers []*Container, stdout, std
 	if stopErr == nil && o.Stage != nil {
 		o.Stage(Stage{Name: "teardown", Took: time.Since(started)})
 	}
-	return result, errors.Join(err, stopErr)
+	if ctx.Err() == nil {
+		return result, errors.Join(err, stopErr)
+	}
+	if stopErr != nil {
+		return result, stopErr
+	}
+	return result, ctx.Err()
 }
 
 // runContainers creates and starts all containers in their order and waits for them.

@@ -10,7 +10,10 @@ import (
 	"path/filepath"
 	"sync"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/cloister-cc/cloister/agent/api"
+	"github.com/cloister-cc/cloister/shim/pod"
 	"github.com/cloister-cc/cloister/shim/vm"
 	"github.com/cloister-cc/cloister/shim/vm/qemu"
 )
@@ -205,9 +208,13 @@ func (s *Sandbox) Open(ctx context.Context) error {
 
 // writeState is called with the lock held.
 func (s *Sandbox) writeState() error {
-	state := State{Version: stateVersion, Name: s.options.Name, Sandbox: s.id, Containers: map[string]string{}}
+	state := State{Version: stateVersion, Name: s.options.Name, Sandbox: s.id, Containers: map[string]ContainerState{}}
 	for _, c := range s.containers {
-		state.Containers[c.Name] = c.ID
+		process, err := proto.Marshal(c.OCI(pod.Names{SandboxID: s.id, ContainerID: c.ID}).Process)
+		if err != nil {
+			return fmt.Errorf("write sandbox state: %w", err)
+		}
+		state.Containers[c.Name] = ContainerState{ID: c.ID, Encoded: process}
 	}
 	return state.write(s.options.StateDir)
 }

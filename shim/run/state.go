@@ -10,6 +10,9 @@ import (
 	"regexp"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/cloister-cc/cloister/agent/api"
 )
 
 const (
@@ -20,10 +23,26 @@ const (
 // State is what another process has to know of a running sandbox: `cloister exec` reads it. It lies in the state directory,
 // which is the user's alone.
 type State struct {
-	Version    int               `json:"version"`
-	Name       string            `json:"name"`
-	Sandbox    string            `json:"sandbox"`
-	Containers map[string]string `json:"containers"` // name to id
+	Version    int                       `json:"version"`
+	Name       string                    `json:"name"`
+	Sandbox    string                    `json:"sandbox"`
+	Containers map[string]ContainerState `json:"containers"` // by name
+}
+
+// ContainerState is what a command needs to run one more process in a container: the policy allows it only with the
+// container's own user, environment, working directory and capabilities.
+type ContainerState struct {
+	ID      string `json:"id"`
+	Encoded []byte `json:"process"`
+}
+
+// Process returns the container's own process, for another command line.
+func (c ContainerState) Process() (*api.Process, error) {
+	p := &api.Process{}
+	if err := proto.Unmarshal(c.Encoded, p); err != nil {
+		return nil, fmt.Errorf("read sandbox state: process: %w", err)
+	}
+	return p, nil
 }
 
 const stateVersion = 1

@@ -48,8 +48,10 @@ func newRoot() *cobra.Command {
 // commands lists every subcommand; each lives in a file of its own name.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
+		newExecCommand(),
 		newGuestCommand(),
 		newPolicyCommand(),
+		newRunCommand(),
 	}
 }
 
@@ -66,7 +68,9 @@ func run(ctx context.Context, args []string) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(os.Stderr, "cloister: "+err.Error())
+	if text := err.Error(); text != "" {
+		fmt.Fprintln(os.Stderr, "cloister: "+text)
+	}
 	var usage *usageError
 	var exit *exitError
 	switch {
