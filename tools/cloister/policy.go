@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -84,6 +85,9 @@ known at run time only), io.cloister.grants/CONTAINER (attest).`,
 func (g *policyGenerate) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if g.file == "" {
 		return &usageError{errors.New("policy generate: no Pod document given (-f FILE)")}
+	}
+	if !slices.Contains(policygen.APIVersions(), g.options.APIVersion) {
+		return &usageError{fmt.Errorf("policy generate: --api-version is %q, want %s", g.options.APIVersion, strings.Join(policygen.APIVersions(), " or "))}
 	}
 	text, err := g.generate(ctx)
 	if err != nil {
