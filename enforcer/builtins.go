@@ -9,7 +9,7 @@ import "github.com/open-policy-agent/opa/v1/ast"
 var pureBuiltins = []string{
 	// Comparison, assignment, membership.
 	"assign", "eq", "equal", "neq", "lt", "lte", "gt", "gte", "internal.member_2", "internal.member_3",
-	"internal.print", "print", "internal.template_string", "internal.test_case",
+	"internal.print", "print", "trace", "internal.template_string", "internal.test_case",
 	// Numbers and bits.
 	"abs", "ceil", "div", "floor", "format_int", "minus", "mul", "plus", "rem", "round", "to_number",
 	"numbers.range", "numbers.range_step", "bits.and", "bits.lsh", "bits.negate", "bits.or", "bits.rsh", "bits.xor",

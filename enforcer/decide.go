@@ -78,6 +78,8 @@ type question struct {
 	in       Input
 	input    ast.Value
 	base     *snapshot
+	// byDefault is set when the answer is the default of the policy's time, not a rule's.
+	byDefault bool
 }
 
 func rowOf(in Input) *pointRow {
@@ -150,6 +152,7 @@ func (q *question) missing(ctx context.Context) (ast.Object, error) {
 		return nil, q.deny(fmt.Sprintf("rule for %s is missing from policy", q.row.Point))
 	}
 	if q.row.Default != fallbackFramework {
+		q.byDefault = true
 		return q.row.defaults(), nil
 	}
 	v, err := e.eval(ctx, e.fallbacks[q.row.Point], q.base, q.input)

@@ -30,6 +30,7 @@ type Denial struct {
 	// Reasons are the policy's own words, sorted.
 	Reasons []string
 
+	// names are what the reason listed: names of variables, destinations of mounts.
 	names  string
 	report *decisionReport
 }
@@ -44,8 +45,8 @@ func (d *Denial) Error() string {
 	if d.Container != "" {
 		b.WriteString(", container " + clipLine(d.Container))
 	}
-	b.WriteString(" [decision " + d.ID + "]")
-	return b.String()
+	end := " [decision " + d.ID + "]"
+	return strings.ToValidUTF8(b.String()[:min(b.Len(), denialLimit-len(end))], "") + end
 }
 
 // clip quotes a host's string and cuts it, so that it can neither end a line nor fill a log.
@@ -90,13 +91,15 @@ type reasonRow struct {
 	field string
 	// listed reasons are followed by ": " and names.
 	listed bool
+	// prefix reasons go on in their own words.
+	prefix bool
 }
 
 var reasonTable = []reasonRow{
 	{text: fragmentsUnsupported, field: "fragment"},
 	{text: "policy does not define api_version", field: "policy.api_version"},
-	{text: "framework_version", field: "policy.framework_version", listed: true},
-	{text: "rule for", field: "policy", listed: true},
+	{text: "framework_version", field: "policy.framework_version", prefix: true},
+	{text: "rule for", field: "policy", prefix: true},
 	{text: "container already started", field: "containerID"},
 	{text: "container not started", field: "containerID"},
 	{text: "blockdev mounts are not supported", field: "target"},
@@ -134,17 +137,30 @@ var reasonTable = []reasonRow{
 	{text: "invalid env list", field: "process.env", listed: true},
 }
 
-// matchReason finds the row of one reason, and the names it lists.
-func matchReason(reason string) (row int, names string) {
-	for i, r := range reasonTable {
-		if reason == r.text {
-			return i, ""
+// Rules lists every rule a Denial can name, in the order of telling. A rule that ends in "..." goes on in its own words.
+func Rules() []string {
+	var rules []string
+	for _, r := range reasonTable {
+		if r.prefix {
+			rules = append(rules, r.text+"...")
+			continue
 		}
-		if rest, ok := strings.CutPrefix(reason, r.text); r.listed && ok {
-			return i, strings.TrimPrefix(strings.TrimPrefix(rest, ":"), " ")
+		rules = append(rules, r.text)
+	}
+	return append(rules, ruleNoReason, ruleFlag, ruleOlder, ruleNoneFits, ruleNoAnswer)
+}
+
+// matchReason finds the row of one reason, the rule to tell, and the names it lists.
+func matchReason(reason string) (row int, rule, names string) {
+	for i, r := range reasonTable {
+		if reason == r.text || r.prefix && strings.HasPrefix(reason, r.text) {
+			return i, reason, ""
+		}
+		if rest, ok := strings.CutPrefix(reason, r.text+": "); r.listed && ok {
+			return i, r.text, rest
 		}
 	}
-	return len(reasonTable), ""
+	return len(reasonTable), reason, ""
 }
 
 // deny is a refusal before or without a rule of the policy.
@@ -155,12 +171,22 @@ func (q *question) deny(reason string) *Denial {
 	return d
 }
 
-const noReason = "the policy gives no reason"
+// Rules of a refusal for which the contract has no reason string.
+const (
+	ruleNoReason  = "the policy gives no reason"
+	ruleFlag      = "not allowed by the policy"
+	ruleOlder     = "the policy is older than this point and does not allow it"
+	ruleNoneFits  = "no single container of the policy has all that was asked"
+	ruleNoAnswer  = "the policy could not give a reason"
+	fieldRequest  = "request"
+	fieldPolicy   = "policy"
+	fieldWholeOCI = "process"
+)
 
 // refuse asks the policy for its reasons. That this fails changes nothing about the refusal.
 func (q *question) refuse(ctx context.Context) *Denial {
 	d := &Denial{ID: q.id, Point: q.row.Point, Container: q.container()}
-	report := &decisionReport{question: q}
+	report := &decisionReport{question: q, byDefault: q.byDefault}
 	d.report = report
 	asked := withMember(q.input.(ast.Object), ast.StringTerm("rule"), ast.StringTerm(string(q.row.Point)))
 	v, err := q.enforcer.eval(ctx, q.enforcer.reason, q.base, asked)
@@ -207,19 +233,36 @@ func reasonsOf(v ast.Value) []string {
 func (d *Denial) explain() {
 	best := len(reasonTable)
 	for _, reason := range d.Reasons {
-		row, names := matchReason(reason)
+		row, rule, names := matchReason(reason)
 		if row < best || row == best && names != "" {
-			best, d.names = row, names
+			best, d.Rule, d.names = row, rule, names
 		}
 	}
 	switch {
 	case best < len(reasonTable):
-		d.Rule, d.Field = reasonTable[best].text, reasonTable[best].field
+		d.Field = reasonTable[best].field
 	case len(d.Reasons) > 0:
-		d.Rule, d.Field = d.Reasons[0], "request"
+		d.Rule, d.Field = d.Reasons[0], fieldRequest
 	default:
-		d.Rule, d.Field = noReason, "request"
+		d.Rule, d.Field = d.unexplained()
 	}
+}
+
+// unexplained says what can be said of a refusal without reasons. The reference leaves these empty, so do our reasons, but
+// a user needs to know what to change.
+func (d *Denial) unexplained() (rule, field string) {
+	row := d.report.question.row
+	switch {
+	case d.report.policyError != "":
+		return ruleNoAnswer, fieldPolicy
+	case d.report.byDefault:
+		return ruleOlder, "policy.api_version"
+	case row.Flag != "":
+		return ruleFlag, "policy." + row.Flag
+	case row.Point == PointCreateContainer || row.Point == PointExecInContainer:
+		return ruleNoneFits, fieldWholeOCI
+	}
+	return ruleNoReason, fieldRequest
 }
 
 // container is the name of the only candidate left for the request's container id, if there is exactly one name.

@@ -105,14 +105,34 @@ func recoverTo(err *error, doing string) {
 	}
 }
 
-// shortError keeps the first lines of what the engine says: it repeats policy text, and may be long.
+// shortError is the engine's message in one line: the engine repeats the policy's text under each message.
 func shortError(err error) error {
-	const limit = 1024
-	text := err.Error()
-	if len(text) > limit {
-		return errors.New(strings.ToValidUTF8(text[:limit], "") + " ...")
+	const most, limit = 3, 1024
+	var list ast.Errors
+	if !errors.As(err, &list) || len(list) == 0 {
+		return errors.New(oneLine(err.Error(), limit))
 	}
-	return err
+	var parts []string
+	for i, e := range list {
+		if i == most {
+			parts = append(parts, fmt.Sprintf("and %d more", len(list)-most))
+			break
+		}
+		text := e.Code + ": " + e.Message
+		if e.Location != nil {
+			text = fmt.Sprintf("line %d: %s", e.Location.Row, text)
+		}
+		parts = append(parts, text)
+	}
+	return errors.New(oneLine(strings.Join(parts, "; "), limit))
+}
+
+func oneLine(text string, limit int) string {
+	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " ")
+	if len(text) > limit {
+		return strings.ToValidUTF8(text[:limit], "") + " ..."
+	}
+	return text
 }
 
 func (e *Enforcer) readAPIVersion(ctx context.Context) (string, error) {

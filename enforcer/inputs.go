@@ -1,6 +1,8 @@
 package enforcer
 
 import (
+	"encoding/json"
+
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/cloister-cc/cloister/enforcer/aci"
@@ -215,6 +217,8 @@ type MountCIMsInput struct {
 // RegistryChangesInput asks to change the registry of a Windows container.
 type RegistryChangesInput struct {
 	ContainerID string `json:"containerID"`
+	// RegistryChanges is whatever JSON the request has; no rule of ours reads it.
+	RegistryChanges json.RawMessage `json:"registryChanges"`
 }
 
 // LogProviderInput asks to forward Windows event providers.

@@ -64,6 +64,8 @@ type pointRow struct {
 	Outputs outputs
 	// Input is a zero value of the point's input type.
 	Input Input
+	// Flag is the policy's flag that alone decides the point, where there is one.
+	Flag string
 	// Unsupported is set for a point that is refused before any rule is asked, and says why.
 	Unsupported string
 }
@@ -91,9 +93,9 @@ var pointTable = []pointRow{
 	{Point: PointPlan9Mount, Since: "0.6.0", Default: fallbackAllow, Input: Plan9MountInput{}},
 	{Point: PointPlan9Unmount, Since: "0.6.0", Default: fallbackAllow, Input: Plan9UnmountInput{}},
 	{Point: PointUnmountOverlay, Since: "0.6.0", Default: fallbackAllow, Input: UnmountOverlayInput{}},
-	{Point: PointGetProperties, Since: "0.7.0", Default: fallbackAllow, Input: GetPropertiesInput{}},
-	{Point: PointDumpStacks, Since: "0.7.0", Default: fallbackAllow, Input: DumpStacksInput{}},
-	{Point: PointRuntimeLogging, Since: "0.8.0", Default: fallbackAllow, Input: RuntimeLoggingInput{}},
+	{Point: PointGetProperties, Since: "0.7.0", Default: fallbackAllow, Input: GetPropertiesInput{}, Flag: "allow_properties_access"},
+	{Point: PointDumpStacks, Since: "0.7.0", Default: fallbackAllow, Input: DumpStacksInput{}, Flag: "allow_dump_stacks"},
+	{Point: PointRuntimeLogging, Since: "0.8.0", Default: fallbackAllow, Input: RuntimeLoggingInput{}, Flag: "allow_runtime_logging"},
 	{Point: PointLoadFragment, Since: "0.9.0", Input: LoadFragmentInput{}, Unsupported: fragmentsUnsupported},
 	{Point: PointScratchMount, Since: "0.10.0", Default: fallbackAllow, Input: ScratchMountInput{}},
 	{Point: PointScratchUnmount, Since: "0.10.0", Default: fallbackAllow, Input: ScratchUnmountInput{}},
@@ -108,7 +110,7 @@ var pointTable = []pointRow{
 		Point: PointLoadTransparencyTrustList, Since: "0.12.0", Input: LoadTransparencyTrustListInput{},
 		Unsupported: fragmentsUnsupported,
 	},
-	{Point: PointHostNetwork, Since: "0.12.0", Input: HostNetworkInput{}},
+	{Point: PointHostNetwork, Since: "0.12.0", Input: HostNetworkInput{}, Flag: "allow_host_network"},
 }
 
 var pointRows = func() map[Point]*pointRow {

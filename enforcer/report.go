@@ -27,6 +27,8 @@ type decisionReport struct {
 	reason      ast.Value
 	text        string
 	policyError string
+	// byDefault is set when the policy has no rule for the point and its version's default refused.
+	byDefault bool
 }
 
 type reportJSON struct {

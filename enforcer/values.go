@@ -1,6 +1,8 @@
 package enforcer
 
 import (
+	"bytes"
+
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
@@ -146,7 +148,12 @@ func (i MountCIMsInput) value() ast.Value {
 	return object(str("containerID", i.ContainerID), strs("layerHashes", i.LayerHashes), strs("mountedCim", i.MountedCIM))
 }
 
-// value leaves the registry changes out: no rule on Linux reads them.
-func (i RegistryChangesInput) value() ast.Value { return object(str("containerID", i.ContainerID)) }
+func (i RegistryChangesInput) value() ast.Value {
+	changes, err := ast.ValueFromReader(bytes.NewReader(i.RegistryChanges))
+	if err != nil {
+		changes = ast.Null{}
+	}
+	return object(str("containerID", i.ContainerID), field{"registryChanges", changes})
+}
 
 func (i LogProviderInput) value() ast.Value { return object(strs("providers", i.Providers)) }

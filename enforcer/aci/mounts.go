@@ -9,8 +9,8 @@ type Mount struct {
 }
 
 // DefaultMounts returns the mounts a CRI runtime adds to every container, which no policy has to list. The agent replaces
-// each of them by its own fixed entry, so they are recognised, not obeyed. The three network files under /etc are added per
-// sandbox with NetworkFileMounts.
+// each of them by its own fixed entry, so they are recognised, not obeyed. The three network files under /etc belong to
+// a sandbox: Enforcer.AddDefaultMounts adds them.
 func DefaultMounts() []Mount {
 	return []Mount{
 		{Destination: "/proc", Source: "proc", Type: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
@@ -53,21 +53,4 @@ func PrivilegedMounts() []Mount {
 			Options: []string{"nosuid", "noexec", "nodev", "relatime", "rw"},
 		},
 	}
-}
-
-// NetworkFileMounts returns the three files the agent writes for a sandbox, bound from root, read-only or not: container
-// runtimes differ, and the bytes are the agent's own either way.
-func NetworkFileMounts(root string) []Mount {
-	var mounts []Mount
-	for _, name := range []string{"hosts", "hostname", "resolv.conf"} {
-		for _, mode := range []string{"ro", "rw"} {
-			mounts = append(mounts, Mount{
-				Destination: "/etc/" + name,
-				Source:      root + "/" + name,
-				Type:        "bind",
-				Options:     []string{"rbind", "rshared", mode},
-			})
-		}
-	}
-	return mounts
 }
