@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -125,27 +124,13 @@ func (g *policyGenerate) generate(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir := g.images
-	if dir == "" {
-		if dir, err = pod.DefaultImagesDir(); err != nil {
-			return nil, err
-		}
-	}
-	images, err := pod.OpenImages(dir)
+	containers, err := resolvePod(ctx, p, g.images)
 	if err != nil {
 		return nil, err
 	}
-	containers, err := p.Resolve(ctx, images)
+	cache, err := layerCache(g.cache)
 	if err != nil {
 		return nil, err
-	}
-	cache := layer.Cache{Dir: g.cache}
-	if cache.Dir == "" {
-		user, err := os.UserCacheDir()
-		if err != nil {
-			return nil, fmt.Errorf("policy generate: no cache directory (--cache): %w", err)
-		}
-		cache.Dir = filepath.Join(user, "cloister", "layers")
 	}
 	return policygen.Generate(ctx, containers, cachedRoots(cache), g.options)
 }

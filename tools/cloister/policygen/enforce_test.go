@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	agentcontainer "github.com/cloister-cc/cloister/agent/container"
 	"github.com/cloister-cc/cloister/enforcer"
 	"github.com/cloister-cc/cloister/enforcer/aci"
 	"github.com/cloister-cc/cloister/shim/pod"
@@ -94,14 +95,19 @@ func (s *sequence) mountLayer(l pod.Layer) string {
 
 func containerID(c *pod.Container) string { return fmt.Sprintf("%064x", c.Name) }
 
-// createInput is what the agent asks for the request that our own host side sends.
+// createInput is what the agent asks for the request that our own host side sends: read by the agent's own parser, its
+// standard mounts replaced by the agent's.
 func createInput(c *pod.Container) enforcer.CreateContainerInput {
 	spec := c.OCI(pod.Names{SandboxID: "sandbox", ContainerID: containerID(c)})
+	request, err := agentcontainer.Parse(spec)
+	if err != nil {
+		panic(err)
+	}
 	p := spec.Process
 	in := enforcer.CreateContainerInput{
 		ContainerID: containerID(c), ArgList: p.Args, EnvList: p.Env, WorkingDir: p.Cwd, SandboxDir: sandboxDir,
 		HugePagesDir: strings.Replace(sandboxDir, "sandboxMounts", "hugepages", 1),
-		Privileged:   spec.Annotations["io.cloister.privileged"] == "true", NoNewPrivileges: p.NoNewPrivileges,
+		Privileged:   request.Privileged, NoNewPrivileges: p.NoNewPrivileges,
 		User:  enforcer.User{ID: strconv.Itoa(int(p.User.UID)), Name: c.Username},
 		Umask: "0022",
 		Capabilities: enforcer.Capabilities{
@@ -112,12 +118,13 @@ func createInput(c *pod.Container) enforcer.CreateContainerInput {
 	for _, gid := range append([]uint32{p.User.GID}, p.User.AdditionalGids...) {
 		in.Groups = append(in.Groups, enforcer.User{ID: strconv.Itoa(int(gid))})
 	}
-	for _, m := range spec.Mounts {
+	fixed, own := agentcontainer.SplitMounts(request.Mounts, request.Privileged)
+	for _, m := range append(fixed, own...) {
 		source := m.Source
 		if rest, ok := strings.CutPrefix(source, "sandbox://"); ok {
 			source = sandboxDir + rest
 		}
-		in.Mounts = append(in.Mounts, enforcer.Mount{Destination: m.Destination, Source: source, Type: m.Type, Options: m.Options})
+		in.Mounts = append(in.Mounts, enforcer.Mount{Destination: m.Destination, Source: source, Type: m.Type, Options: slices.Clone(m.Options)})
 	}
 	return in
 }
