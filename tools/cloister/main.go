@@ -50,6 +50,7 @@ func commands() []*cobra.Command {
 	return []*cobra.Command{
 		newExecCommand(),
 		newGuestCommand(),
+		newLayerCommand(),
 		newPolicyCommand(),
 		newRunCommand(),
 	}
