@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -56,53 +58,63 @@ func UpdateLock(ctx context.Context, recipe *Recipe, progress Progress) ([]Packa
 	return slices.DeleteFunc(all, func(p Package) bool { return !used[p.Name] }), nil
 }
 
-// candidates is the closure over Depends and Pre-Depends of some packages, in the versions apt would install.
+// candidates is the closure over Depends and Pre-Depends of some packages, in the versions apt would install. It goes
+// level by level: one question to apt takes most of a second, however many names are in it.
 func candidates(ctx context.Context, names []string, follow func(string) bool) ([]Package, error) {
+	known, err := aptShow(ctx, names)
+	if err != nil {
+		return nil, err
+	}
 	var found []Package
-	seen := map[string]bool{}
-	queue := slices.Clone(names)
-	for len(queue) > 0 {
-		name := queue[0]
-		queue = queue[1:]
-		if seen[name] {
-			continue
+	taken := map[string]bool{}
+	for level := names; len(level) > 0; {
+		var clauses [][]string
+		for _, name := range level {
+			record := known[name]
+			if record == nil {
+				return nil, fmt.Errorf("resolve package %q: apt does not know it (is its list empty? run: apt-get update)", name)
+			}
+			if !taken[name] {
+				taken[name] = true
+				found = append(found, record.Package)
+				clauses = append(clauses, record.depends...)
+			}
 		}
-		seen[name] = true
-		record, err := aptShow(ctx, name)
-		if err != nil {
+		if level, err = chooseNext(ctx, clauses, known, follow); err != nil {
 			return nil, err
 		}
-		found = append(found, record.Package)
-		for _, clause := range record.depends {
-			dep, err := choose(ctx, clause)
-			if err != nil {
-				return nil, fmt.Errorf("resolve the dependencies of %q: %w", name, err)
-			}
-			if dep != "" && follow(dep) {
-				queue = append(queue, dep)
-			}
-		}
+		level = slices.DeleteFunc(level, func(name string) bool { return taken[name] })
 	}
 	return found, nil
 }
 
-// choose picks the first alternative that is a real package; a clause of only virtual ones holds no file we could need.
-func choose(ctx context.Context, alternatives []string) (string, error) {
-	for _, name := range alternatives {
-		_, err := aptShow(ctx, name)
-		var unknown *unknownPackageError
-		if errors.As(err, &unknown) {
-			continue
+// chooseNext picks the first alternative of each clause that is a real package, and learns about new names. A clause of
+// only virtual ones is left out: what provides it is then named by a program's DT_NEEDED, and missing there.
+func chooseNext(ctx context.Context, clauses [][]string, known map[string]*aptRecord, follow func(string) bool) ([]string, error) {
+	var unknown []string
+	for _, alternatives := range clauses {
+		for _, name := range alternatives {
+			if _, asked := known[name]; !asked && follow(name) {
+				known[name] = nil
+				unknown = append(unknown, name)
+			}
 		}
-		return name, err
 	}
-	return "", nil
-}
-
-type unknownPackageError struct{ name string }
-
-func (e *unknownPackageError) Error() string {
-	return fmt.Sprintf("resolve package %q: apt does not know it (is its list empty? run: apt-get update)", e.name)
+	if len(unknown) > 0 {
+		records, err := aptShow(ctx, unknown)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(known, records)
+	}
+	var next []string
+	for _, alternatives := range clauses {
+		i := slices.IndexFunc(alternatives, func(name string) bool { return known[name] != nil })
+		if i >= 0 && !slices.Contains(next, alternatives[i]) {
+			next = append(next, alternatives[i])
+		}
+	}
+	return next, nil
 }
 
 // aptRecord is the part of a package's record that we use.
@@ -111,35 +123,37 @@ type aptRecord struct {
 	depends [][]string
 }
 
-func aptShow(ctx context.Context, name string) (*aptRecord, error) {
-	cmd := exec.CommandContext(ctx, "apt-cache", "show", "--no-all-versions", name)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.Env = append(cmd.Environ(), "LC_ALL=C")
-	if err := cmd.Run(); err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) && ctx.Err() == nil {
-			return nil, &unknownPackageError{name}
+// aptShow returns the records of those names that are real packages.
+func aptShow(ctx context.Context, names []string) (map[string]*aptRecord, error) {
+	cmd := exec.CommandContext(ctx, "apt-cache", append([]string{"show", "--no-all-versions"}, names...)...)
+	var stdout bytes.Buffer
+	cmd.Stdout = &stdout
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	// apt-cache fails when it knows one name too little and prints the others all the same.
+	var exit *exec.ExitError
+	if err := cmd.Run(); err != nil && (!errors.As(err, &exit) || ctx.Err() != nil) {
+		return nil, fmt.Errorf("resolve packages with apt: %w", err)
+	}
+	records := map[string]*aptRecord{}
+	for stanza := range strings.SplitSeq(stdout.String(), "\n\n") {
+		record := parseRecord(stanza)
+		if record.Name == "" {
+			continue
 		}
-		return nil, fmt.Errorf("resolve package %q: %w", name, err)
+		if _, err := ParseLock(FormatLock([]Package{record.Package})); err != nil {
+			return nil, fmt.Errorf("resolve package %q: apt's record is not complete: %w", record.Name, err)
+		}
+		records[record.Name] = record
 	}
-	record := parseRecord(stdout.String())
-	if record.Name == "" {
-		return nil, &unknownPackageError{name} // a virtual package: apt-cache succeeds and prints nothing
-	}
-	if _, err := ParseLock(FormatLock([]Package{record.Package})); err != nil {
-		return nil, fmt.Errorf("resolve package %q: apt's record is not complete: %w", name, err)
-	}
-	return record, nil
+	return records, nil
 }
 
-// parseRecord reads the first stanza of apt-cache show.
-func parseRecord(text string) *aptRecord {
-	stanza, _, _ := strings.Cut(text, "\n\n")
+// parseRecord reads one stanza of apt-cache show.
+func parseRecord(stanza string) *aptRecord {
 	r := &aptRecord{}
 	for line := range strings.Lines(stanza) {
-		field, value, ok := strings.Cut(strings.TrimSpace(line), ": ")
-		if !ok || strings.HasPrefix(line, " ") {
+		field, value, ok := strings.Cut(strings.TrimRight(line, "\n"), ": ")
+		if !ok {
 			continue
 		}
 		switch field {
