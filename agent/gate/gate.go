@@ -79,6 +79,12 @@ func (g *Gate) Admit(method string) (*Row, error) {
 	return row, nil
 }
 
+// NeedsWhole says whether a method needs more than the bare agent: everything but health, guest details and what is refused anyway.
+func NeedsWhole(method string) bool {
+	row := byMethod[method]
+	return row != nil && row.Way != Refused && (!row.Unbound || row.Way == Own)
+}
+
 // BindPolicy binds the text of a SetPolicy request: HOST_DATA must be its SHA-256.
 func (g *Gate) BindPolicy(ctx context.Context, text []byte) error {
 	return g.bind(ctx, sha256.Sum256(text), &Policy{Text: text})

@@ -1,0 +1,80 @@
+package rpc
+
+import (
+	"context"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/cloister-cc/cloister/agent/api"
+	"github.com/cloister-cc/cloister/enforcer"
+)
+
+// health answers whether the agent lives. It asks no policy and says nothing of the workload.
+type health struct{ s *Service }
+
+// APIVersion is the version of Kata's agent API that this agent answers for.
+const APIVersion = "0.0.1"
+
+func (h health) Check(context.Context, *api.CheckRequest) (*api.HealthCheckResponse, error) {
+	return &api.HealthCheckResponse{Status: api.HealthCheckResponse_SERVING}, nil
+}
+
+func (h health) Version(context.Context, *api.CheckRequest) (*api.VersionCheckResponse, error) {
+	return &api.VersionCheckResponse{GrpcVersion: APIVersion, AgentVersion: h.s.cfg.Version}, nil
+}
+
+// own is what the agent offers beyond Kata's API.
+type own struct{ s *Service }
+
+// LoadFragment asks the policy; no fragment can be loaded by this version, and the answer says so after the policy's.
+func (o own) LoadFragment(ctx context.Context, r *api.LoadFragmentRequest) (*emptypb.Empty, error) {
+	if err := o.s.ask(ctx, "LoadFragmentRequest", enforcer.LoadFragmentInput{}); err != nil {
+		return nil, err
+	}
+	return nil, status.Error(codes.PermissionDenied, "LoadFragmentRequest is blocked by policy: this agent does not load fragments")
+}
+
+// Explain returns the full text of a refusal.
+func (o own) Explain(ctx context.Context, r *api.ExplainRequest) (*api.ExplainResponse, error) {
+	if err := o.s.ask(ctx, "ExplainRequest", enforcer.RuntimeLoggingInput{}); err != nil {
+		return nil, err
+	}
+	text, found := o.s.cfg.Gate.Explain(r.DecisionId)
+	if !found {
+		return nil, status.Error(codes.NotFound, "decision_id: no refusal of that id is kept")
+	}
+	return &api.ExplainResponse{Json: text}, nil
+}
+
+// Evidence returns a report over the caller's nonce, with the policy it binds. The report says nothing that the host could
+// not ask the processor for itself.
+func (o own) Evidence(ctx context.Context, r *api.EvidenceRequest) (*api.EvidenceResponse, error) {
+	if len(r.Nonce) < 16 || len(r.Nonce) > 64 {
+		return nil, bad("nonce: got %d bytes, want 16 to 64", len(r.Nonce))
+	}
+	if r.ContainerId != "" {
+		return nil, bad("container_id: evidence of one container is not offered to the host")
+	}
+	if o.s.cfg.Evidence == nil {
+		return nil, status.Error(codes.FailedPrecondition, "the guest has no report device")
+	}
+	bundle, err := o.s.cfg.Evidence(ctx, r.Nonce)
+	if err != nil {
+		return nil, status.Error(codes.Internal, "no report could be made")
+	}
+	return &api.EvidenceResponse{Bundle: bundle}, nil
+}
+
+// Logs returns the newest lines of the journal.
+func (o own) Logs(ctx context.Context, r *api.LogsRequest) (*api.LogsResponse, error) {
+	if err := o.s.ask(ctx, "LogsRequest", enforcer.RuntimeLoggingInput{}); err != nil {
+		return nil, err
+	}
+	n := int(min(r.MaxBytes, maxDiagnostic))
+	if n == 0 {
+		n = maxDiagnostic
+	}
+	return &api.LogsResponse{Data: o.s.cfg.Journal.Tail(n)}, nil
+}
