@@ -16,8 +16,9 @@ const maxMessage = 64 << 10
 
 // qmp is a client for QEMU's control socket: commands that are answered in turn, and the two events that are waited for.
 type qmp struct {
-	conn net.Conn
-	done chan struct{} // the socket has ended
+	conn    net.Conn
+	writing sync.Mutex    // one line at a time; never held together with mu, which the reader needs
+	done    chan struct{} // the socket has ended
 
 	mu       sync.Mutex
 	next     uint64
@@ -124,19 +125,13 @@ func (q *qmp) execute(ctx context.Context, command string, arguments any) error 
 	id := q.next
 	q.next++
 	q.pending[id] = reply
-	line, err := json.Marshal(struct {
-		Execute   string `json:"execute"`
-		Arguments any    `json:"arguments,omitempty"`
-		ID        uint64 `json:"id"`
-	}{command, arguments, id})
-	if err == nil {
-		_, err = q.conn.Write(append(line, '\n')) // a line fits into the socket's buffer
-	}
-	if err != nil {
-		delete(q.pending, id)
-	}
 	q.mu.Unlock()
-	if err != nil {
+	defer func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		delete(q.pending, id)
+	}()
+	if err := q.send(command, arguments, id); err != nil {
 		return fmt.Errorf("qmp %s: %w", command, err)
 	}
 	select {
@@ -148,11 +143,23 @@ func (q *qmp) execute(ctx context.Context, command string, arguments any) error 
 	case <-q.done:
 		return fmt.Errorf("qmp %s: %w", command, q.ended())
 	case <-ctx.Done():
-		q.mu.Lock()
-		delete(q.pending, id)
-		q.mu.Unlock()
 		return fmt.Errorf("qmp %s: %w", command, ctx.Err())
 	}
+}
+
+func (q *qmp) send(command string, arguments any, id uint64) error {
+	line, err := json.Marshal(struct {
+		Execute   string `json:"execute"`
+		Arguments any    `json:"arguments,omitempty"`
+		ID        uint64 `json:"id"`
+	}{command, arguments, id})
+	if err != nil {
+		return err
+	}
+	q.writing.Lock()
+	defer q.writing.Unlock()
+	_, err = q.conn.Write(append(line, '\n'))
+	return err
 }
 
 // watchDeleted must be called before the device is asked to go: the event can precede the reply.

@@ -1,0 +1,64 @@
+package vm
+
+import (
+	"strings"
+	"testing"
+)
+
+func good() Config {
+	return Config{
+		ID: "pod", Dir: "/run/pod", Kernel: "/g/vmlinuz", Initrd: "/g/initrd.img", Console: "/run/pod/console",
+		VCPUs: 2, MemoryMiB: 512, TEE: TEEEmulated,
+	}
+}
+
+func TestValidate(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		change func(*Config)
+		want   string // part of the error, "" for none
+	}{
+		{"good", func(*Config) {}, ""},
+		{"tee-missing", func(c *Config) { c.TEE = "" }, "tee"},
+		{"tee-unknown", func(c *Config) { c.TEE = "sgx" }, "tee"},
+		{"accel-unknown", func(c *Config) { c.Accel = "hvf" }, "accelerator"},
+		{"snp-without-firmware", func(c *Config) { c.TEE = TEESNP }, "firmware"},
+		{"snp-under-tcg", func(c *Config) { c.TEE, c.Firmware, c.Accel = TEESNP, "/f", "tcg" }, "SNP needs kvm"},
+		{"snp", func(c *Config) { c.TEE, c.Firmware = TEESNP, "/f" }, ""},
+		{"no-cpu", func(c *Config) { c.VCPUs = 0 }, "vcpus"},
+		{"many-cpus", func(c *Config) { c.VCPUs = 256 }, "vcpus"},
+		{"no-memory", func(c *Config) { c.MemoryMiB = 0 }, "memory"},
+		{"relative-kernel", func(c *Config) { c.Kernel = "vmlinuz" }, "kernel"},
+		{"no-initrd", func(c *Config) { c.Initrd = "" }, "initrd"},
+		{"no-dir", func(c *Config) { c.Dir = "" }, "dir"},
+		{"no-console", func(c *Config) { c.Console = "" }, "console"},
+		{"newline-in-path", func(c *Config) { c.TEEDisk = "/a\nb" }, "control character"},
+		{"forward", func(c *Config) { c.Network, c.Forward = true, []PortForward{{"", 8080, 80}} }, ""},
+		{"forward-without-network", func(c *Config) { c.Forward = []PortForward{{"", 8080, 80}} }, "no network"},
+		{"forward-port-zero", func(c *Config) { c.Network, c.Forward = true, []PortForward{{"", 0, 80}} }, "port 0"},
+		{"forward-port-large", func(c *Config) { c.Network, c.Forward = true, []PortForward{{"", 80, 65536}} }, "port 65536"},
+		{"forward-to-name", func(c *Config) { c.Network, c.Forward = true, []PortForward{{"localhost", 80, 80}} }, "localhost"},
+		{"forward-options", func(c *Config) { c.Network, c.Forward = true, []PortForward{{"1.2.3.4,guestfwd=x", 80, 80}} }, "guestfwd"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := good()
+			tc.change(&c)
+			err := c.Validate()
+			switch {
+			case tc.want == "" && err != nil:
+				t.Fatalf("got %v", err)
+			case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
+				t.Fatalf("got %v, want something about %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestNamesOnTheWire(t *testing.T) {
+	if got := (Address{Bus: 0, LUN: 13}).String(); got != "0:13" {
+		t.Errorf("address: got %q", got)
+	}
+	if got := PortName(2); got != "cloister.agent.2" {
+		t.Errorf("port: got %q", got)
+	}
+}
