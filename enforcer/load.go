@@ -117,7 +117,7 @@ func compile(text string) (*ast.Compiler, error) {
 }
 
 func parseAndCompile(text string, version ast.RegoVersion) (*ast.Compiler, error) {
-	caps := languageOf(version)
+	caps := language()
 	module, err := ast.ParseModuleWithOpts("policy.rego", text, ast.ParserOptions{RegoVersion: version, Capabilities: caps})
 	if err != nil {
 		return nil, &parseError{fmt.Errorf("parse: %w", shortError(err))}
@@ -161,22 +161,8 @@ func checkPackage(module *ast.Module) error {
 	return &packageError{fmt.Errorf("package: got %s, want policy", clip(name[len("data."):]))}
 }
 
-var languages struct {
-	once sync.Once
-	v0   *ast.Capabilities
-	v1   *ast.Capabilities
-}
-
-func languageOf(version ast.RegoVersion) *ast.Capabilities {
-	languages.once.Do(func() {
-		languages.v0, languages.v1 = capabilities(), capabilities()
-		languages.v0.Features = nil
-	})
-	if version == ast.RegoV0 {
-		return languages.v0
-	}
-	return languages.v1
-}
+// language is shared by all enforcers; nothing changes it after it was built.
+var language = sync.OnceValue(capabilities)
 
 var framework struct {
 	once    sync.Once
@@ -190,7 +176,7 @@ func frameworkModules() (map[string]*ast.Module, error) {
 		framework.modules = map[string]*ast.Module{}
 		for _, m := range aci.Modules() {
 			parsed, err := ast.ParseModuleWithOpts(m.Name, m.Text, ast.ParserOptions{
-				RegoVersion: ast.RegoV1, Capabilities: languageOf(ast.RegoV1),
+				RegoVersion: ast.RegoV1, Capabilities: language(),
 			})
 			if err != nil {
 				framework.err = fmt.Errorf("framework: %w", err)

@@ -113,6 +113,35 @@ var pointTable = []pointRow{
 	{Point: PointHostNetwork, Since: "0.12.0", Input: HostNetworkInput{}, Flag: "allow_host_network"},
 }
 
+// PointInfo is a row of the api table, for documentation, tools and tests.
+type PointInfo struct {
+	Point Point
+	// Since is the api version that introduced the point; Default is what an older policy without the rule gets:
+	// "allow", "deny" or "framework".
+	Since, Default string
+	// Unsupported says why the point is refused whatever the policy says; empty when it is not.
+	Unsupported string
+}
+
+// Points lists all enforcement points in the order they were introduced.
+func Points() []PointInfo {
+	list := make([]PointInfo, len(pointTable))
+	for i, row := range pointTable {
+		list[i] = PointInfo{Point: row.Point, Since: row.Since, Default: row.Default.String(), Unsupported: row.Unsupported}
+	}
+	return list
+}
+
+func (f fallback) String() string {
+	switch f {
+	case fallbackAllow:
+		return "allow"
+	case fallbackFramework:
+		return "framework"
+	}
+	return "deny"
+}
+
 var pointRows = func() map[Point]*pointRow {
 	rows := make(map[Point]*pointRow, len(pointTable))
 	for i := range pointTable {
