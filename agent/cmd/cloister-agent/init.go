@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"golang.org/x/sync/errgroup"
+	"os"
+
+	"github.com/cloister-cc/cloister/agent/boot"
+	"github.com/cloister-cc/cloister/agent/container"
+	"github.com/cloister-cc/cloister/snp"
+)
+
+// initdataError is an initdata disk that cannot be bound: fatal, with a sentence of its own on the console.
+type initdataError struct{ err error }
+
+func (e *initdataError) Error() string { return "initdata: " + e.err.Error() }
+func (e *initdataError) Unwrap() error { return e.err }
+
+// runInit is PID 1: boot, serve, and end the machine when that ends. It does not return.
+func runInit() {
+	ctx := context.Background()
+	system, err := boot.Run(ctx, boot.DefaultConfig())
+	if err == nil {
+		defer system.PowerOffOnPanic()
+		err = serveAsInit(ctx, system)
+	}
+	if err != nil {
+		// Standard error is /dev/null unless the measured command line says cloister.crash_console.
+		fmt.Fprintln(os.Stderr, "cloister-agent: "+err.Error())
+	}
+	if err != nil && system != nil {
+		system.Console.Say(fatalOf(err))
+	}
+	_ = system.PowerOff()
+	os.Exit(1) // the kernel refused to power off; it panics when PID 1 ends, and the command line makes that the end
+}
+
+func fatalOf(err error) boot.Message {
+	var ie *initdataError
+	switch {
+	case errors.As(err, &ie):
+		return boot.FatalInitdata
+	case errors.Is(err, errTransport):
+		return boot.FatalTransport
+	}
+	return boot.FatalInternal
+}
+
+func serveAsInit(ctx context.Context, system *boot.System) error {
+	a, err := assemble(settings{
+		pid1: true, strict: system.Parameters.StrictAPI, crun: "/usr/bin/crun",
+		reaper: container.NewReaper(system.Reaper), modules: system.Modules.Load,
+		bound: func(bool) {
+			system.Console.Say(boot.MessagePolicyBound)
+			system.Console.Silence()
+		},
+	})
+	if err != nil {
+		return err
+	}
+	open, err := openers(system.Parameters.ServerAddr)
+	if err != nil {
+		return err
+	}
+	system.Console.Say(boot.MessageServing)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		err := a.complete(ctx)
+		if err == nil && a.device == nil {
+			system.Console.Say(boot.MessageNoTEE)
+		}
+		return err
+	})
+	for _, o := range open {
+		group.Go(func() error { return a.serveOn(ctx, o) })
+	}
+	return group.Wait()
+}
+
+// runProcess is the agent as an ordinary process.
+func runProcess(ctx context.Context, f flags) error {
+	if f.insecure && snp.Present() {
+		return errors.New("--insecure-no-tee is refused: this machine has an SNP report device")
+	}
+	reaper, err := boot.NewReaper()
+	if err != nil {
+		return err
+	}
+	a, err := assemble(settings{insecure: f.insecure, prefix: f.prefix, crun: f.crun, reaper: container.NewReaper(reaper)})
+	if err != nil {
+		return err
+	}
+	open, err := openers(f.listen)
+	if err != nil {
+		return err
+	}
+	if f.insecure {
+		fmt.Fprintln(os.Stderr, "cloister-agent: running without a TEE: nothing here is confidential")
+	}
+	if err := a.complete(ctx); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { a.server.Close() })
+	defer stop()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, o := range open {
+		group.Go(func() error { return a.serveOn(ctx, o) })
+	}
+	return group.Wait()
+}

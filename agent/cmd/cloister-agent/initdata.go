@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cloister-cc/cloister/agent/initdata"
+)
+
+// policyFile is the document's entry with the policy.
+const policyFile = "policy.rego"
+
+// bindInitdata looks for the initdata disk among the disks that are there at boot and binds its policy. No disk is no error:
+// the policy may come by SetPolicy. A disk that does not fit the hardware report, and two disks, are fatal.
+func (a *agent) bindInitdata(ctx context.Context) error {
+	disks, err := filepath.Glob("/sys/class/block/[vs]d[a-z]")
+	if err != nil {
+		return err
+	}
+	var found *initdata.Document
+	for _, d := range disks {
+		doc, err := readInitdata("/dev/" + filepath.Base(d))
+		switch {
+		case err != nil:
+			return err
+		case doc == nil:
+			continue
+		case found != nil:
+			return errors.New("two initdata disks")
+		}
+		found = doc
+	}
+	if found == nil {
+		return nil
+	}
+	policy, ok := found.Data[policyFile]
+	if !ok {
+		return fmt.Errorf("the initdata document has no %s", policyFile)
+	}
+	return a.gate.BindInitdata(ctx, found.HostData(), found.Raw, []byte(policy))
+}
+
+func readInitdata(dev string) (*initdata.Document, error) {
+	f, err := os.OpenFile(dev, os.O_RDONLY, 0)
+	if err != nil {
+		if errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOMEDIUM) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("open disk: %w", err)
+	}
+	defer f.Close()
+	size, err := f.Seek(0, 2)
+	if err != nil {
+		return nil, fmt.Errorf("measure disk: %w", err)
+	}
+	is, err := initdata.Probe(f)
+	if err != nil || !is {
+		if err != nil && strings.Contains(err.Error(), "EOF") {
+			return nil, nil
+		}
+		return nil, err
+	}
+	return initdata.Read(f, size)
+}
