@@ -1,6 +1,7 @@
 package verity
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -27,7 +28,9 @@ var ErrLeftBehind = errors.New("the device could not be removed")
 // Activator makes dm-verity devices.
 type Activator struct {
 	Mapper Mapper
-	// Open opens the node of a mapped device; nil means the kernel's node in /dev, checked to be that device.
+	// Dev is where the kernel makes nodes; "" means /dev.
+	Dev string
+	// Open opens the node of a mapped device; nil opens the node and checks that it is that device.
 	Open func(path string, want dm.Number) (Node, error)
 }
 
@@ -76,7 +79,7 @@ func (a Activator) Activate(ctx context.Context, name string, disk dm.Number, im
 	if err != nil {
 		return nil, fmt.Errorf("activate %q: %w", name, err)
 	}
-	d := &Device{Name: name, Path: fmt.Sprintf("/dev/dm-%d", number.Minor), Number: number, mapper: a.Mapper}
+	d := &Device{Name: name, Path: filepath.Join(cmp.Or(a.Dev, "/dev"), fmt.Sprintf("dm-%d", number.Minor)), Number: number, mapper: a.Mapper}
 	if err := a.fill(d, Table(disk, img, approved), img); err != nil {
 		if undo := d.Deactivate(); undo != nil {
 			err = errors.Join(err, ErrLeftBehind, undo)
@@ -131,7 +134,7 @@ func (d *Device) Deactivate() error { return d.mapper.Remove(d.Name) }
 
 // openNode opens a node that devtmpfs made and makes sure that it is the device meant.
 func openNode(path string, want dm.Number) (Node, error) {
-	f, err := os.Open(filepath.Clean(path))
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

@@ -67,7 +67,7 @@ func (t *Mount) activate(ctx context.Context, c *Candidate) (*verity.Device, err
 		return nil, err
 	}
 	name := fmt.Sprintf("%s%d", devicePrefix, t.m.counter.Add(1)-1)
-	activator := verity.Activator{Mapper: mapper, Open: t.m.cfg.OpenNode}
+	activator := verity.Activator{Mapper: mapper, Dev: t.m.cfg.Dev}
 	device, err := activator.Activate(ctx, name, c.number, c.image, c.image.Root)
 	if err != nil {
 		return nil, t.m.leftBehind(name, err)

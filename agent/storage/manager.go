@@ -24,8 +24,6 @@ type Config struct {
 	Sysfs  string // "/sys"
 	Dev    string // "/dev"
 	Mapper verity.Mapper
-	// OpenNode opens a mapped device for the check after activation.
-	OpenNode func(path string, want dm.Number) (verity.Node, error)
 }
 
 const defaultDeviceTimeout = 10 * time.Second

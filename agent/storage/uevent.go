@@ -29,6 +29,16 @@ type events struct {
 }
 
 func listenEvents() (*events, error) {
+	socket, err := openEvents()
+	if err != nil {
+		return nil, err
+	}
+	e := &events{socket: socket, done: make(chan struct{}), subscribers: map[chan struct{}]struct{}{}}
+	go e.read()
+	return e, nil
+}
+
+func openEvents() (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_KOBJECT_UEVENT)
 	if err != nil {
 		return nil, fmt.Errorf("open uevent socket: %w", err)
@@ -37,13 +47,7 @@ func listenEvents() (*events, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("bind uevent socket: %w", err)
 	}
-	e := &events{
-		socket:      os.NewFile(uintptr(fd), "uevents"),
-		done:        make(chan struct{}),
-		subscribers: map[chan struct{}]struct{}{},
-	}
-	go e.read()
-	return e, nil
+	return os.NewFile(uintptr(fd), "uevents"), nil
 }
 
 // read runs until the socket is closed.
@@ -51,7 +55,7 @@ func (e *events) read() {
 	defer close(e.done)
 	buf := make([]byte, maxUevent)
 	for {
-		n, from, err := e.receive(buf)
+		n, from, err := receive(e.socket, buf)
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
 			e.wake() // events were lost: everybody looks again
@@ -65,8 +69,8 @@ func (e *events) read() {
 }
 
 // receive waits in the runtime's poller, so that Close wakes it.
-func (e *events) receive(buf []byte) (n int, from unix.Sockaddr, err error) {
-	raw, err := e.socket.SyscallConn()
+func receive(socket *os.File, buf []byte) (n int, from unix.Sockaddr, err error) {
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		return 0, nil, err
 	}
