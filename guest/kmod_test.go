@@ -60,8 +60,10 @@ func TestModulesClosure(t *testing.T) {
 		"crypto/crc32c": "", "crypto/crc32c-intel": "", "net/unused": "",
 	})
 	s, err := k.collect([]Module{
-		{Name: "dm_verity", Needs: []string{"hmac"}, Soft: []string{"sha256-generic"}}, {Name: "hmac"},
-		{Name: "ext4"}, {Name: "jbd2", Needs: []string{"crc32c"}, Soft: []string{"crc32c-intel"}},
+		{Name: "dm_verity", Needs: []string{"hmac"}, Soft: []string{"sha256-generic"}},
+		{Name: "hmac"},
+		{Name: "ext4"},
+		{Name: "jbd2", Needs: []string{"crc32c"}, Soft: []string{"crc32c-intel"}},
 	})
 	if err != nil {
 		t.Fatal(err)

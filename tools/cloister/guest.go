@@ -110,7 +110,8 @@ func newGuestLockCommand() *cobra.Command {
 
 // progressTo prints a line a step, for commands that take longer than a moment.
 func progressTo(w io.Writer) guest.Progress {
-	return func(line string) { fmt.Fprintln(w, line) }
+	u := newUI(w)
+	return func(line string) { u.note("%s", line) }
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
