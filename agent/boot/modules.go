@@ -1,11 +1,9 @@
 package boot
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,10 +26,12 @@ type Modules struct {
 	started map[string]*loading
 }
 
-// entry is one line of modules.dep: the file and the names of everything it needs, direct and indirect.
+// entry is one line of modules.dep: the file and the names of everything it needs, direct and indirect. Wants come from
+// modules.softdep: faster implementations that a processor may refuse.
 type entry struct {
 	path  string
 	needs []string
+	wants []string
 }
 
 type loading struct {
@@ -39,33 +39,36 @@ type loading struct {
 	err  error
 }
 
-// NewModules reads modules.dep of the directory of one kernel release.
+// NewModules reads modules.dep, and modules.softdep if there is one, of the directory of one kernel release.
 func NewModules(dir string) (*Modules, error) {
-	f, err := os.Open(filepath.Join(dir, "modules.dep"))
-	if err != nil {
-		return nil, fmt.Errorf("open modules: %w", err)
+	deps := map[string]entry{}
+	for _, f := range []struct {
+		name     string
+		parse    func(string, map[string]entry) error
+		optional bool
+	}{{"modules.dep", parseDep, false}, {"modules.softdep", parseSoftdep, true}} {
+		text, err := os.ReadFile(filepath.Join(dir, f.name))
+		if f.optional && errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = f.parse(string(text), deps)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", f.name, err)
+		}
 	}
-	defer func() { _ = f.Close() }()
-	deps, err := parseDep(f)
-	if err != nil {
-		return nil, fmt.Errorf("read modules.dep: %w", err)
+	if err := checkOrder(deps); err != nil {
+		return nil, fmt.Errorf("read %q: %w", dir, err)
 	}
 	return &Modules{dir: dir, deps: deps, load: finitModule, started: map[string]*loading{}}, nil
 }
 
-// parseDep reads modules.dep. A module that needs itself, over however many corners, would wait for itself: that file is refused.
-func parseDep(r io.Reader) (map[string]entry, error) {
-	deps := map[string]entry{}
-	for lines := bufio.NewScanner(r); ; {
-		if !lines.Scan() {
-			if err := lines.Err(); err != nil {
-				return nil, err
-			}
-			break
-		}
-		path, rest, found := strings.Cut(lines.Text(), ":")
+func parseDep(text string, deps map[string]entry) error {
+	for line := range strings.Lines(text) {
+		path, rest, found := strings.Cut(strings.TrimSpace(line), ":")
 		if !found || path == "" {
-			return nil, fmt.Errorf("line %.64q: got no colon", lines.Text())
+			return fmt.Errorf("got line %.64q, want FILE: FILE...", line)
 		}
 		e := entry{path: path}
 		for _, need := range strings.Fields(rest) {
@@ -73,18 +76,62 @@ func parseDep(r io.Reader) (map[string]entry, error) {
 		}
 		deps[moduleName(path)] = e
 	}
-	for name, e := range deps {
-		for _, need := range e.needs {
-			other, ok := deps[need]
-			if !ok {
-				return nil, fmt.Errorf("%q needs %q: %w", name, need, ErrNoModule)
-			}
-			if need == name || slices.Contains(other.needs, name) {
-				return nil, fmt.Errorf("%q and %q need each other", name, need)
+	return nil
+}
+
+// parseSoftdep reads the one form of line there is: softdep NAME pre: NAME...
+func parseSoftdep(text string, deps map[string]entry) error {
+	for line := range strings.Lines(text) {
+		words := strings.Fields(line)
+		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
+			continue
+		}
+		if len(words) < 4 || words[0] != "softdep" || words[2] != "pre:" {
+			return fmt.Errorf("got line %.64q, want softdep NAME pre: NAME...", line)
+		}
+		e, ok := deps[moduleName(words[1])]
+		if !ok {
+			return fmt.Errorf("module %q: %w", words[1], ErrNoModule)
+		}
+		for _, want := range words[3:] {
+			e.wants = append(e.wants, moduleName(want))
+		}
+		deps[moduleName(words[1])] = e
+	}
+	return nil
+}
+
+// checkOrder makes sure that everything named is there and that no module waits for itself, over however many corners: that wait would never
+// end.
+func checkOrder(deps map[string]entry) error {
+	const inProgress, checked = 1, 2
+	state := map[string]int{}
+	var visit func(string) error
+	visit = func(name string) error {
+		e, ok := deps[name]
+		switch {
+		case !ok:
+			return fmt.Errorf("module %q: %w", name, ErrNoModule)
+		case state[name] == inProgress:
+			return fmt.Errorf("module %q needs itself", name)
+		case state[name] == checked:
+			return nil
+		}
+		state[name] = inProgress
+		for _, other := range slices.Concat(e.needs, e.wants) {
+			if err := visit(other); err != nil {
+				return err
 			}
 		}
+		state[name] = checked
+		return nil
 	}
-	return deps, nil
+	for name := range deps {
+		if err := visit(name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // moduleName is a module's name as the kernel spells it: the file's, with underscores.
@@ -125,8 +172,8 @@ func (m *Modules) Has(name string) bool {
 	return ok
 }
 
-// start begins loading name unless that happened before. modules.dep names all that is needed, so each need is started here, and each waits
-// for its own: the order comes out right however the goroutines run. The lock is held.
+// start begins loading name unless that happened before. Whatever it needs is started too and each module waits for its own: the
+// order comes out right however the goroutines run. The lock is held.
 func (m *Modules) start(name string) (*loading, error) {
 	if l := m.started[name]; l != nil {
 		return l, nil
@@ -135,18 +182,26 @@ func (m *Modules) start(name string) (*loading, error) {
 	if !ok {
 		return nil, ErrNoModule
 	}
-	var needs []*loading
-	for _, need := range slices.Backward(e.needs) { // listed nearest first
-		l, err := m.start(need)
-		if err != nil {
-			return nil, err
-		}
-		needs = append(needs, l)
-	}
 	l := &loading{done: make(chan struct{})}
+	var needs, wants []*loading
+	for _, list := range []struct {
+		names []string
+		to    *[]*loading
+	}{{e.wants, &wants}, {e.needs, &needs}} {
+		for _, other := range slices.Backward(list.names) { // listed nearest first
+			o, err := m.start(other)
+			if err != nil {
+				return nil, err
+			}
+			*list.to = append(*list.to, o)
+		}
+	}
 	m.started[name] = l
 	go func() {
 		defer close(l.done)
+		for _, want := range wants {
+			<-want.done // refused or not: there is a slower one
+		}
 		for _, need := range needs {
 			<-need.done
 			if need.err != nil {
