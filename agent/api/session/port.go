@@ -144,7 +144,7 @@ func (p *port) Write(b []byte) (int, error) {
 func result(n int, err, failed error, op string) (int, error) {
 	switch {
 	case err != nil:
-		return 0, err
+		return 0, &os.PathError{Op: op, Path: "port", Err: os.ErrClosed} // without deadlines the poller says no for no other reason
 	case n > 0:
 		return n, nil
 	case failed != nil:
