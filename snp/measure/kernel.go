@@ -3,6 +3,7 @@ package measure
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
@@ -117,4 +118,20 @@ func (h Hashes) Emulated() Digest {
 // Emulated is HashParts(kernel, initrd, cmdline).Emulated().
 func Emulated(kernel, initrd []byte, cmdline string) [48]byte {
 	return HashParts(kernel, initrd, cmdline).Emulated()
+}
+
+// ParseHashes reads the three hashes in hex, as an image's measurements.json has them.
+func ParseHashes(kernel, initrd, cmdline string) (Hashes, error) {
+	var h Hashes
+	for _, p := range []struct {
+		name, text string
+		to         *[32]byte
+	}{{"kernel", kernel, &h.Kernel}, {"initrd", initrd, &h.Initrd}, {"cmdline", cmdline, &h.Cmdline}} {
+		b, err := hex.DecodeString(p.text)
+		if err != nil || len(b) != len(p.to) {
+			return Hashes{}, fmt.Errorf("hash of %s: got %.70q, want %d bytes in hex", p.name, p.text, len(p.to))
+		}
+		*p.to = [32]byte(b)
+	}
+	return h, nil
 }

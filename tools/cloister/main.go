@@ -48,9 +48,12 @@ func newRoot() *cobra.Command {
 // commands lists every subcommand; each lives in a file of its own name.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
+		newAttestCommand(),
+		newDevCommand(),
 		newExecCommand(),
 		newGuestCommand(),
 		newLayerCommand(),
+		newMeasureCommand(),
 		newPolicyCommand(),
 		newRunCommand(),
 	}

@@ -1,0 +1,338 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cloister-cc/cloister/agent/initdata"
+	"github.com/cloister-cc/cloister/guest"
+	"github.com/cloister-cc/cloister/snp"
+	"github.com/cloister-cc/cloister/snp/emulator"
+	"github.com/cloister-cc/cloister/snp/measure"
+)
+
+var attestKeys = sync.OnceValues(func() (*emulator.Authority, error) {
+	dir, err := os.MkdirTemp("", "cloister-attest-test-")
+	if err != nil {
+		return nil, err
+	}
+	return emulator.LoadOrInit(filepath.Join(dir, "emulator"))
+})
+
+// attestBench is a directory with everything a relying party has.
+type attestBench struct {
+	t                             *testing.T
+	dir, roots, policy, img, good string
+	keys                          *emulator.Authority
+}
+
+const testNonce = "00112233445566778899aabbccddeeff"
+
+func newAttestBench(t *testing.T) *attestBench {
+	t.Helper()
+	keys, err := attestKeys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &attestBench{t: t, dir: t.TempDir(), keys: keys, roots: keys.RootsDir()}
+	b.policy = b.file("policy.rego", "package policy\n")
+	b.img = filepath.Join(b.dir, "guest")
+	kernel, initrd, cmdline := []byte("kernel"), []byte("initrd"), "console=ttyS0"
+	hash := func(p []byte) guest.Digest {
+		sum := sha256.Sum256(p)
+		return guest.Digest{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(p))}
+	}
+	m, err := json.Marshal(guest.Measurements{Version: 1, Kind: "development", Kernel: hash(kernel), Initrd: hash(initrd), Cmdline: hash([]byte(cmdline + "\x00"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(b.img, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{guest.FileMeasurements: string(m), guest.FileKernel: "kernel", guest.FileInitrd: "initrd", guest.FileCmdline: cmdline} {
+		b.file(filepath.Join("guest", name), text)
+	}
+	b.good = b.bundle("good.json", sha256.Sum256([]byte("package policy\n")), func(*snp.Bundle) {})
+	return b
+}
+
+func (b *attestBench) file(name, text string) string {
+	b.t.Helper()
+	path := filepath.Join(b.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+	return path
+}
+
+// bundle writes evidence over the nonce by the default rule.
+func (b *attestBench) bundle(name string, hostData [32]byte, edit func(*snp.Bundle)) string {
+	b.t.Helper()
+	p, err := b.keys.Params(emulator.DefaultIdentity())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	p.HostData, p.Measurement = hostData, measure.Emulated([]byte("kernel"), []byte("initrd"), "console=ttyS0")
+	proc, err := emulator.NewProcessor(p)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	nonce, err := hex.DecodeString(testNonce)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	data, err := reportDataSHA256.of(nonce)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ev, err := proc.Device().Report(context.Background(), data)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	bundle := snp.NewBundle(ev)
+	edit(bundle)
+	out, err := bundle.Marshal()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return b.file(name, string(out))
+}
+
+func TestAttestVerifyExitCodes(t *testing.T) {
+	b := newAttestBench(t)
+	base := func(bundle string, more ...string) []string {
+		return append([]string{"attest", "verify", bundle, "--policy", b.policy, "--nonce", testNonce, "--roots", b.roots, "--guest", b.img}, more...)
+	}
+	without := func(args []string, flag string) []string {
+		for i, a := range args {
+			if a == flag {
+				return append(args[:i:i], args[i+2:]...)
+			}
+		}
+		t.Fatalf("no flag %s", flag)
+		return nil
+	}
+	digest := measure.Digest(measure.Emulated([]byte("kernel"), []byte("initrd"), "console=ttyS0")).String()
+	otherRoots := filepath.Join(b.dir, "roots")
+	if err := os.Mkdir(otherRoots, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		args []string
+		want int
+	}{
+		{"good", base(b.good), 0},
+		{"good as json", base(b.good, "--json"), 0},
+		{"measurement by digest", append(without(base(b.good), "--guest"), "--measurement", digest), 0},
+		{"any measurement", append(without(base(b.good), "--guest"), "--measurement", "any"), 0},
+		{"second of two measurements", base(b.good, "--measurement", strings.Repeat("ab", 48), "--measurement", digest), 0},
+		{"other nonce", append(without(base(b.good), "--nonce"), "--nonce", strings.Repeat("ff", 16)), 1},
+		{"other rule", base(b.good, "--report-data", "raw"), 1},
+		{"other measurement", base(b.good, "--measurement", strings.Repeat("ab", 48)), 1},
+		{"other policy", append(without(base(b.good), "--policy"), "--policy", b.file("other.rego", "package other\n")), 1},
+		{"newer firmware wanted", base(b.good, "--min-tcb", "11,0,0,0"), 1},
+		{"no smt wanted", base(b.good, "--no-smt"), 1},
+		{"other level", base(b.good, "--vmpl", "1"), 1},
+		{"bundle is no bundle", base(b.file("text.json", "hello")), 1},
+		{"bundle of another version", base(b.file("v2.json", `{"version":2,"type":"sev-snp"}`)), 1},
+		{"bundle with an unknown member", base(b.file("x.json", `{"version":1,"type":"sev-snp","x":1}`)), 1},
+		{"no nonce", without(base(b.good), "--nonce"), 2},
+		{"short nonce", append(without(base(b.good), "--nonce"), "--nonce", "00"), 2},
+		{"nonce is no hex", append(without(base(b.good), "--nonce"), "--nonce", "xyz"), 2},
+		{"no roots", without(base(b.good), "--roots"), 2},
+		{"no policy", without(base(b.good), "--policy"), 2},
+		{"policy and initdata", base(b.good, "--initdata", b.policy), 2},
+		{"no measurement", append(without(base(b.good), "--guest"), "--guest", filepath.Join(b.dir, "absent")), 2},
+		{"measurement is no digest", base(b.good, "--measurement", "ab"), 2},
+		{"unknown rule", base(b.good, "--report-data", "md5"), 2},
+		{"level 4", base(b.good, "--vmpl", "4"), 2},
+		{"tcb is no tcb", base(b.good, "--min-tcb", "1,2"), 2},
+		{"no bundle", []string{"attest", "verify"}, 2},
+		{"unknown flag", base(b.good, "--force"), 2},
+		{"bundle missing", base(filepath.Join(b.dir, "missing.json")), 3},
+		{"policy missing", append(without(base(b.good), "--policy"), "--policy", filepath.Join(b.dir, "missing")), 3},
+		{"roots missing", append(without(base(b.good), "--roots"), "--roots", filepath.Join(b.dir, "missing")), 3},
+		{"roots empty", append(without(base(b.good), "--roots"), "--roots", otherRoots), 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := run(context.Background(), c.args); got != c.want {
+				t.Errorf("exit code: got %d, want %d\n%q", got, c.want, c.args)
+			}
+		})
+	}
+}
+
+func TestAttestVerifyInitdata(t *testing.T) {
+	b := newAttestBench(t)
+	document := func(data map[string]string) *initdata.Document {
+		t.Helper()
+		d, err := initdata.Build("sha384", data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	policy := map[string]string{initdata.PolicyKey: "package policy\n"}
+	plain := document(policy)
+	more := document(map[string]string{initdata.PolicyKey: "package policy\n", "layers.json": "[]"})
+	other := document(map[string]string{initdata.PolicyKey: "package evil\n"})
+	carry := func(name string, launched, sent *initdata.Document) string {
+		return b.bundle(name, launched.HostData(), func(x *snp.Bundle) {
+			x.Carrier = snp.CarrierInitdata
+			if sent != nil {
+				x.Initdata = sent.Raw
+			}
+		})
+	}
+	approved := b.file("initdata.toml", string(more.Raw))
+	for _, c := range []struct {
+		name, bundle string
+		by           []string
+		want         int
+	}{
+		{"policy alone", carry("1.json", plain, plain), []string{"--policy", b.policy}, 0},
+		{"more than the policy", carry("2.json", more, more), []string{"--policy", b.policy}, 1},
+		{"more, and approved whole", carry("3.json", more, nil), []string{"--initdata", approved}, 0},
+		{"another document launched", carry("4.json", other, plain), []string{"--policy", b.policy}, 1},
+		{"another policy", carry("5.json", other, other), []string{"--policy", b.policy}, 1},
+		{"no document", carry("6.json", plain, nil), []string{"--policy", b.policy}, 1},
+		{"approved is not what was launched", carry("7.json", plain, plain), []string{"--initdata", approved}, 1},
+		{"approved is no document", carry("8.json", plain, plain), []string{"--initdata", b.policy}, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			args := append([]string{"attest", "verify", c.bundle, "--nonce", testNonce, "--roots", b.roots, "--guest", b.img}, c.by...)
+			if got := run(context.Background(), args); got != c.want {
+				t.Errorf("exit code: got %d, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+func TestAttestVerifyOutput(t *testing.T) {
+	b := newAttestBench(t)
+	args := []string{"attest", "verify", "-", "--policy", b.policy, "--nonce", testNonce, "--roots", b.roots, "--guest", b.img}
+	exec := func(more ...string) (string, error) {
+		t.Helper()
+		bundle, err := os.ReadFile(b.good)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		root := newRoot()
+		root.SetArgs(append(args, more...))
+		root.SetIn(bytes.NewReader(bundle))
+		root.SetOut(&out)
+		err = root.Execute()
+		return out.String(), err
+	}
+	text, err := exec()
+	if err != nil || !strings.Contains(text, "accepted (software SNP processor, TEST ONLY") || !strings.Contains(text, "host_data") {
+		t.Errorf("got %v and\n%s", err, text)
+	}
+	text, err = exec("--vmpl", "1")
+	if err == nil || !strings.Contains(text, "REFUSED") || !strings.Contains(text, "NO  vmpl") {
+		t.Errorf("got %v and\n%s", err, text)
+	}
+	text, err = exec("--json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v struct {
+		OK       bool `json:"ok"`
+		TestOnly bool `json:"test_only"`
+		Fields   []struct {
+			Name, Got, Want string
+			OK              bool
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatal(err)
+	}
+	if !v.OK || !v.TestOnly || len(v.Fields) < 15 {
+		t.Errorf("got %+v", v)
+	}
+}
+
+func TestAbridgeKeepsDifferencesVisible(t *testing.T) {
+	a, b := strings.Repeat("0", 64), strings.Repeat("0", 30)+"1"+strings.Repeat("0", 33)
+	if g, w := abridge(a, b); g == w {
+		t.Errorf("two values print alike: %s", g)
+	}
+	if g, _ := abridge(a, a); len(g) >= len(a) {
+		t.Errorf("equal values are not shortened: %s", g)
+	}
+	if g, _ := abridge("\x1b[2J", ""); strings.Contains(g, "\x1b") {
+		t.Errorf("a control character gets through: %q", g)
+	}
+}
+
+func TestAttestReportExitCodes(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		args []string
+		want int
+	}{
+		{"no device", []string{"--nonce", testNonce, "--device", "/nonexistent", "--tsm", "/nonexistent"}, 1},
+		{"no nonce", nil, 2},
+		{"agent at no path", []string{"--nonce", testNonce, "--agent", "tcp://x"}, 2},
+		{"agent and raw", []string{"--nonce", testNonce, "--agent", "unix:///x", "--report-data", "raw"}, 2},
+		{"pod that does not run", []string{"--nonce", testNonce, "--pod", "no-such-pod-runs-here"}, 1},
+		{"pod of no name", []string{"--nonce", testNonce, "--pod", "../x"}, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := run(context.Background(), append([]string{"attest", "report"}, c.args...)); got != c.want {
+				t.Errorf("exit code: got %d, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+func TestMeasureAgreesWithMeasurements(t *testing.T) {
+	b := newAttestBench(t)
+	h, err := imageHashes(b.img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	root := newRoot()
+	root.SetArgs([]string{"measure", "--guest", b.img})
+	root.SetOut(&out)
+	if err := root.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.TrimSpace(out.String()); got != h.Emulated().String() {
+		t.Errorf("got %s from the files, want %s as in measurements.json", got, h.Emulated())
+	}
+}
+
+func TestDevTEE(t *testing.T) {
+	b := newAttestBench(t)
+	disk := filepath.Join(b.dir, "tee.img")
+	if code := run(context.Background(), []string{"dev", "tee", "init", "--dir", b.keys.Dir(), "--json"}); code != 0 {
+		t.Errorf("init: got exit code %d, want 0", code)
+	}
+	if code := run(context.Background(), []string{"dev", "tee", "disk", "--dir", b.keys.Dir(), "-o", disk, "--host-data", strings.Repeat("ab", 32), "--measurement", strings.Repeat("cd", 48)}); code != 0 {
+		t.Fatalf("disk: got exit code %d, want 0", code)
+	}
+	f, err := os.Open(disk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	p, err := emulator.ReadTEEDisk(f)
+	if err != nil || p.HostData[0] != 0xab || p.Measurement[47] != 0xcd {
+		t.Errorf("got %+v, %v", p.HostData, err)
+	}
+	if code := run(context.Background(), []string{"dev", "tee", "disk", "-o", disk, "--host-data", "ab", "--measurement", strings.Repeat("cd", 48)}); code != 2 {
+		t.Errorf("short host data: got exit code %d, want 2", code)
+	}
+}
