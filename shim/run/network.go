@@ -11,12 +11,12 @@ import (
 const (
 	guestAddress = "10.0.2.15"
 	guestMask    = "24"
-	guestSubnet  = "10.0.2.0/24"
 	gateway      = "10.0.2.2"
 	resolver     = "10.0.2.3"
 )
 
-// configureNetwork gives the guest's interface, found by its MAC, the user network's address and routes.
+// configureNetwork gives the guest's interface, found by its MAC, the user network's address and default route. The route to the
+// network itself comes with the address.
 func (c *Client) configureNetwork(ctx context.Context, mac string) error {
 	_, err := c.UpdateInterface(ctx, &api.UpdateInterfaceRequest{Interface: &api.Interface{
 		Name: "eth0", Device: "eth0", HwAddr: mac, Mtu: 1500,
@@ -26,7 +26,6 @@ func (c *Client) configureNetwork(ctx context.Context, mac string) error {
 		return fmt.Errorf("configure network: %w", err)
 	}
 	_, err = c.UpdateRoutes(ctx, &api.UpdateRoutesRequest{Routes: &api.Routes{Routes: []*api.Route{
-		{Dest: guestSubnet, Device: "eth0", Source: guestAddress, Scope: scopeLink},
 		{Gateway: gateway, Device: "eth0"},
 	}}})
 	if err != nil {
@@ -34,6 +33,3 @@ func (c *Client) configureNetwork(ctx context.Context, mac string) error {
 	}
 	return nil
 }
-
-// scopeLink is RT_SCOPE_LINK: the destination is on the link itself.
-const scopeLink = 253

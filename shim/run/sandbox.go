@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -140,30 +141,48 @@ func (s *Sandbox) boot(ctx context.Context, c vm.Config) error {
 
 // connect opens the first port and waits for the agent. A VM that dies meanwhile ends the wait.
 func (s *Sandbox) connect(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-
+	ctx, cancel := context.WithCancel(ctx)
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
 		select {
 		case <-s.vm.Done():
-			cancel(fmt.Errorf("the VM ended before the agent answered: %w", s.vm.Err()))
+			cancel()
 		case <-ctx.Done():
 		}
 	}()
-	defer func() { cancel(nil); <-watched }()
+	defer func() { cancel(); <-watched }()
+	client, err := s.dial(ctx)
+	if err != nil {
+		return errors.Join(s.endOfVM(), err)
+	}
+	s.client = client
+	return nil
+}
+
+func (s *Sandbox) dial(ctx context.Context) (*Client, error) {
 	conn, err := s.vm.Dial(ctx, 0)
 	if err != nil {
-		return errors.Join(err, context.Cause(ctx))
+		return nil, errors.Join(err, context.Cause(ctx))
 	}
 	client := NewClient(conn)
 	if err := client.Check(ctx); err != nil {
 		client.Close()
-		return errors.Join(err, context.Cause(ctx))
+		return nil, errors.Join(err, context.Cause(ctx))
 	}
-	s.client = client
-	return nil
+	return client, nil
+}
+
+// endOfVM is the better reason for a broken channel: that the VM has ended, which its process may take a moment to show.
+func (s *Sandbox) endOfVM() error {
+	moment := time.NewTimer(time.Second)
+	defer moment.Stop()
+	select {
+	case <-s.vm.Done():
+		return errors.Join(errVMEnded, s.vm.Err())
+	case <-moment.C:
+		return nil
+	}
 }
 
 // ID is the sandbox's id on the wire.

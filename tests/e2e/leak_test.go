@@ -7,7 +7,7 @@ import (
 // TestNothingIsLeftOfFiftyContainers counts what the agent holds after the first few containers, when everything that is
 // made once has been made, and after the last.
 func TestNothingIsLeftOfFiftyContainers(t *testing.T) {
-	m := shared(t)
+	m := sharedFor(t, 4*caseTimeout)
 	const rounds, warm = 50, 5
 	var before held
 	for i := range rounds + warm {

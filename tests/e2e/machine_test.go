@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -98,8 +99,10 @@ func (m *machine) open() {
 	}
 }
 
-func caseContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), caseTimeout)
+func caseContext(t *testing.T) context.Context { return limitedContext(t, caseTimeout) }
+
+func limitedContext(t *testing.T, limit time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -113,8 +116,14 @@ var sharedVM struct {
 // shared returns the VM that cases share. After the case, the agent must hold what it held before it.
 func shared(t *testing.T) *machine {
 	t.Helper()
+	return sharedFor(t, caseTimeout)
+}
+
+// sharedFor is shared for a case that takes longer than others.
+func sharedFor(t *testing.T, limit time.Duration) *machine {
+	t.Helper()
 	need(t)
-	ctx := caseContext(t)
+	ctx := limitedContext(t, limit)
 	sharedVM.Lock()
 	defer sharedVM.Unlock()
 	if s := sharedVM.sandbox; s != nil {

@@ -144,8 +144,9 @@ func TestEnvironmentIsDroppedWherePolicySaysSo(t *testing.T) {
 	m := start(t, policy, nil)
 	more := *c
 	more.Env = []string{"LD_PRELOAD=/data/evil.so", pathEnv, "EXTRA=1"}
-	if stdout, _, code := m.run(&more); stdout != pathEnv+"\n" || code != 0 {
-		t.Errorf("environment got %q and status %d, want only %q", stdout, code, pathEnv)
+	stdout, _, code := m.run(&more)
+	if !strings.Contains(stdout, pathEnv+"\n") || strings.Contains(stdout, "LD_PRELOAD") || strings.Contains(stdout, "EXTRA") || code != 0 {
+		t.Errorf("environment got %q and status %d, want %q and neither of the others", stdout, code, pathEnv)
 	}
 }
 
