@@ -380,8 +380,9 @@ func TestLimits(t *testing.T) {
 		a := newArea(t)
 		a.maxEntries = 4
 		mustCopy(t, a, directory(cfg), file(cfg+"/a", "x"), link(cfg+"/l", "a"))
+		mustCopy(t, a, link(cfg+"/l", "b")) // the same entry again needs room for one
 		for name, req := range map[string]*api.CopyFileRequest{
-			"parents": file(cfg+"/d/e/f", "x"), "directories": directory(cfg + "/d/e/f"), "link": link(cfg+"/d/l", "x"),
+			"parents": file(cfg+"/d/e/f", "x"), "directories": directory(cfg + "/d/e/f"), "link": link(cfg+"/e/l", "x"),
 		} {
 			if err := a.Copy(req); !errors.Is(err, ErrLimit) {
 				t.Errorf("%s: got %v, want ErrLimit", name, err)

@@ -80,16 +80,16 @@ func (a *Area) copyLink(parts []string, req *api.CopyFileRequest) error {
 	if exists && old.kind == kindDir {
 		return invalid("got a link, want a directory as before")
 	}
-	// A refresh needs room for the new link while the old one is there; it is the same entry afterwards.
-	if err := a.reserve(1, charge(int64(len(target)))); err != nil {
-		return err
-	}
 	parent, err := a.walk(parts[:last], dirMode(req.GetDirMode()))
 	if err != nil {
 		return err
 	}
 	defer parent.Close()
-
+	// After the directories, which take their share. A refresh needs room for the new link while the old one is there; it
+	// is the same entry afterwards.
+	if err := a.reserve(1, charge(int64(len(target)))); err != nil {
+		return err
+	}
 	name := a.nextPart()
 	if err := a.parts.Symlink(target, name); err != nil {
 		return err
