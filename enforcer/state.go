@@ -26,10 +26,12 @@ type operation struct {
 	value  *ast.Term
 }
 
-// undoEntry is the table (or set) an operation changed, as it was before and as the operation left it.
+// undoEntry is what an operation changed, as it was before and as the operation left it.
 type undoEntry struct {
 	name string
 	set  bool
+	// created is set when the operation made the table or set.
+	created bool
 	// key is nil for a set.
 	key           *ast.Term
 	before, after *ast.Term
@@ -115,10 +117,12 @@ func (s *snapshot) apply(ops []operation) (*snapshot, []undoEntry, error) {
 	}
 	undo := make([]undoEntry, 0, len(ops))
 	for _, op := range ops {
+		_, existed := next.metadata[op.name]
 		entry, err := next.applyOne(op)
 		if err != nil {
 			return nil, nil, err
 		}
+		entry.created = !existed
 		undo = append(undo, entry)
 	}
 	return next, undo, nil
@@ -181,16 +185,25 @@ func (s *snapshot) revert(entries []undoEntry) (*snapshot, bool) {
 			if list, ok := next.list(e.name); !ok || !ast.NewTerm(list).Equal(e.after) {
 				return nil, false
 			}
-			next.metadata[e.name] = e.before.Value
+			next.put(e, e.before.Value)
 			continue
 		}
 		table, ok := next.table(e.name)
 		if !ok || !sameTerm(table.Get(e.key), e.after) {
 			return nil, false
 		}
-		next.metadata[e.name] = withMember(table, e.key, e.before)
+		next.put(e, withMember(table, e.key, e.before))
 	}
 	return next, true
+}
+
+// put sets what an undone entry leaves; a table that the operation made and that is empty again was not there before.
+func (s *snapshot) put(e undoEntry, left ast.Value) {
+	if n, ok := left.(interface{ Len() int }); e.created && ok && n.Len() == 0 {
+		delete(s.metadata, e.name)
+		return
+	}
+	s.metadata[e.name] = left
 }
 
 func sameTerm(a, b *ast.Term) bool {

@@ -176,6 +176,51 @@ func TestMetadataOperationsRefused(t *testing.T) {
 	}
 }
 
+// TestUndoBesideAnotherChange takes each operation back while an unrelated entry was added after it.
+func TestUndoBesideAnotherChange(t *testing.T) {
+	cases := []struct{ name, ops string }{
+		{"add", `[{"name": "t", "action": "add", "key": "k", "value": 1}]`},
+		{"update", `[{"name": "t", "action": "update", "key": "k", "value": 2}]`},
+		{"remove-missing", `[{"name": "t", "action": "remove", "key": "k"}]`},
+		{"remove", `[{"name": "operatingsystem", "action": "remove", "key": "ostype"}]`},
+		{"set", `[{"name": "s", "action": "add", "value": 1, "type": "set"}, {"name": "s", "action": "add", "value": 2, "type": "set"}]`},
+		{"two", `[{"name": "t", "action": "add", "key": "k", "value": 1}, {"name": "t", "action": "update", "key": "k", "value": 3}]`},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			e := load(t, metadataPolicy(c.ops, `data.metadata == {"o": {"x": 1}, "operatingsystem": {"ostype": "linux"}}`)+`
+unmount_device := {"allowed": true, "metadata": [{"name": "o", "action": "add", "key": "x", "value": 1}]}`)
+			_, undo := allow(t, e, enforcer.MountDeviceInput{})
+			allow(t, e, enforcer.UnmountDeviceInput{})
+			undo()
+			allow(t, e, enforcer.GetPropertiesInput{})
+		})
+	}
+}
+
+func TestUndoOfAChangedSetIsImpossible(t *testing.T) {
+	e := load(t, metadataPolicy(`[{"name": "s", "action": "add", "value": input.target, "type": "set"}]`, "true"))
+	_, undo := allow(t, e, enforcer.MountDeviceInput{Target: "a"})
+	d, err := e.Decide(context.Background(), enforcer.MountDeviceInput{Target: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	pending, err := e.Decide(context.Background(), enforcer.MountDeviceInput{Target: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	undo()
+	if _, err := e.Decide(context.Background(), enforcer.GetPropertiesInput{}); !errors.Is(err, enforcer.ErrInconsistent) {
+		t.Errorf("got %v, want %v", err, enforcer.ErrInconsistent)
+	}
+	if _, err := pending.Commit(); !errors.Is(err, enforcer.ErrInconsistent) {
+		t.Errorf("got %v, want %v", err, enforcer.ErrInconsistent)
+	}
+}
+
 // TestConcurrentDecisions: any number of decisions beside one another, commits in between; each mount is recorded once.
 func TestConcurrentDecisions(t *testing.T) {
 	ctx := context.Background()
