@@ -84,6 +84,9 @@ func (n *Network) UpdateInterface(ctx context.Context, req *api.Interface) (*api
 	if err != nil {
 		return nil, fmt.Errorf("update interface %q: %w", plan.name, err)
 	}
+	if err := n.harden(); err != nil {
+		return nil, fmt.Errorf("update interface %q: %w", plan.name, err)
+	}
 	var back undo
 	if err := n.applyInterface(link, plan, &back); err != nil {
 		return nil, back.run(fmt.Errorf("update interface %q: %w", plan.name, err))

@@ -237,37 +237,55 @@ func TestCancelledContextChangesNothing(t *testing.T) {
 	}
 }
 
-func TestHardenClosesEveryDoor(t *testing.T) {
-	n, _ := newFake(t)
-	if err := n.harden(); err != nil {
-		t.Fatal(err)
+// TestDoorsAreClosed by the start of the guest, and by the first device if there was no such start.
+func TestDoorsAreClosed(t *testing.T) {
+	starts := map[string]struct {
+		start   func(*Network) error
+		devices []string
+	}{
+		"start": {func(n *Network) error { return n.SetupLoopback(t.Context()) }, []string{"all", "default"}},
+		"first-device": {func(n *Network) error {
+			_, err := n.UpdateInterface(t.Context(), iface("eth0", mac0))
+			return err
+		}, []string{"all", "default", "eth0"}},
 	}
-	if _, err := n.UpdateInterface(t.Context(), iface("eth0", mac0)); err != nil {
-		t.Fatal(err)
-	}
-	settings := []sysctl{{"ipv4/ip_forward", "0"}}
-	for _, device := range []string{"all", "default", "eth0"} {
-		settings = append(settings, closed(device)...)
-	}
-	for _, s := range settings {
-		got, err := os.ReadFile(filepath.Join(n.sysctls, s.path))
-		if err != nil || string(got) != s.value {
-			t.Errorf("%s: got %q, %v, want %q", s.path, got, err, s.value)
-		}
+	for name, tt := range starts {
+		t.Run(name, func(t *testing.T) {
+			n, _ := newFake(t)
+			if err := tt.start(n); err != nil {
+				t.Fatal(err)
+			}
+			settings := []sysctl{{"ipv4/ip_forward", "0"}}
+			for _, device := range tt.devices {
+				settings = append(settings, closed(device)...)
+			}
+			for _, s := range settings {
+				got, err := os.ReadFile(filepath.Join(n.sysctls, s.path))
+				if err != nil || strings.TrimSpace(string(got)) != s.value {
+					t.Errorf("%s: got %q, %v, want %q", s.path, got, err, s.value)
+				}
+			}
+		})
 	}
 }
 
 // TestHardenFailsClosed: a door that cannot be closed stops the start.
 func TestHardenFailsClosed(t *testing.T) {
-	n, _ := newFake(t)
+	n, k := newFake(t)
 	if err := os.Remove(filepath.Join(n.sysctls, "ipv4/conf/all/route_localnet")); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Mkdir(filepath.Join(n.sysctls, "ipv4/conf/all/route_localnet"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.harden(); err == nil || !strings.Contains(err.Error(), "route_localnet") {
-		t.Fatalf("got error %v, want one that names route_localnet", err)
+	if err := n.SetupLoopback(t.Context()); err == nil || !strings.Contains(err.Error(), "route_localnet") {
+		t.Errorf("start: got error %v, want one that names route_localnet", err)
+	}
+	if _, err := n.UpdateInterface(t.Context(), iface("eth0", mac0)); err == nil || !strings.Contains(err.Error(), "route_localnet") {
+		t.Errorf("device: got error %v, want one that names route_localnet", err)
+	}
+	if k.calls != 0 {
+		t.Errorf("got %d changes with a door open, want none", k.calls)
 	}
 }
 

@@ -31,9 +31,11 @@ type Network struct {
 	kernel   kernel
 	sysctls  string
 	isVirtio func(name string) bool
+	hardened bool
 }
 
-// New opens the network of the calling thread's namespace and closes the doors that lead from outside to loopback.
+// New opens the network of the calling thread's namespace. It changes nothing yet: an agent that runs as a process on
+// somebody's machine must not switch off what that machine forwards.
 func New() (*Network, error) {
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -44,33 +46,41 @@ func New() (*Network, error) {
 		handle.Close()
 		return nil, fmt.Errorf("open rtnetlink: %w", err)
 	}
-	n := &Network{
+	return &Network{
 		kernel:   handle,
 		sysctls:  "/proc/sys/net",
 		isVirtio: func(name string) bool { return isVirtioNet("/sys", name) },
-	}
-	if err := n.harden(); err != nil {
-		handle.Close()
-		return nil, err
-	}
-	return n, nil
+	}, nil
 }
 
 // Close releases the netlink socket. The configuration stays.
 func (n *Network) Close() { n.kernel.Close() }
 
+// harden closes, once, the doors that lead from outside to loopback. It runs at start and, whatever a caller forgot,
+// before the first device is configured.
 func (n *Network) harden() error {
+	if n.hardened {
+		return nil
+	}
 	settings := []sysctl{{"ipv4/ip_forward", "0"}}
 	settings = append(settings, closed("all")...)
 	settings = append(settings, closed("default")...)
-	return apply(n.sysctls, settings)
+	if err := apply(n.sysctls, settings); err != nil {
+		return err
+	}
+	n.hardened = true
+	return nil
 }
 
-// SetupLoopback brings lo up. It is the only change the package makes to lo, and no request leads to it.
+// SetupLoopback is for the start of the guest: it closes the doors to loopback and brings lo up. It is the only change
+// the package makes to lo, and no request leads to it.
 func (n *Network) SetupLoopback(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := n.harden(); err != nil {
 		return err
 	}
 	links, err := n.kernel.LinkList()
