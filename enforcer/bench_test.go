@@ -85,6 +85,23 @@ func BenchmarkDecideMountDevice(b *testing.B) {
 	}
 }
 
+// BenchmarkDecideMountDeviceOldPolicy rebuilds every container for its framework version in each decision.
+func BenchmarkDecideMountDeviceOldPolicy(b *testing.B) {
+	for _, n := range []int{1, 10, 100} {
+		b.Run(fmt.Sprintf("containers=%d", n), func(b *testing.B) {
+			containers := benchContainers(n)
+			e := load(b, replaceOnce(b, policyText(b, containers), `"0.5.0"`, `"0.2.3"`))
+			in := enforcer.MountDeviceInput{Target: target(1), DeviceHash: containers[n-1].Layers[5], MountPathRegex: scsi}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := e.Decide(context.Background(), in); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkLoad(b *testing.B) {
 	for _, n := range []int{1, 10, 100} {
 		b.Run(fmt.Sprintf("containers=%d", n), func(b *testing.B) {

@@ -4,6 +4,16 @@
 // The Rego text is part of the agent and so of the launch measurement: the host cannot change it, and a policy cannot
 // either, since a policy module may only be `package policy`. The text trusts the typed inputs of package enforcer and the
 // metadata table, nothing else; every rule has a default that refuses.
+//
+// Where this text decides otherwise than the reference implementation of the contract, it is stricter, on purpose:
+//   - RE2 patterns hold for the whole value as a group (`a|b` is `a` or `b`), and must be valid by themselves;
+//   - a policy whose framework_version is missing or ahead gets nothing at all, flags included;
+//   - a source with one of the prefixes sandbox://, hugepages://, plan9:// is never compared literally;
+//   - a refused exec has no reasons about fields that exec entries do not have.
+//
+// Package enforcer differs in these: metadata operations apply on commit only and all or none, an answer without a boolean
+// "allowed" is an error even where the point's default would allow, environment order and duplicates are kept, and
+// functions that reach outside do not exist for a policy.
 package aci
 
 import _ "embed"
