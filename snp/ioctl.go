@@ -9,10 +9,17 @@ import (
 	"github.com/cloister-cc/cloister/snp/internal/sevguest"
 )
 
+// requester is the part of sevguest.Device that is used here; the kernel's side of it is played in tests.
+type requester interface {
+	Report(data [64]byte, vmpl uint32) ([]byte, error)
+	ExtReport(data [64]byte, vmpl uint32, certs []byte) (report []byte, need uint32, err error)
+	Close() error
+}
+
 // ioctlDevice asks /dev/sev-guest.
 type ioctlDevice struct {
 	turn  turn
-	dev   *sevguest.Device
+	dev   requester
 	path  string
 	certs int // size of the host's certificates at the last request; guarded by turn
 }

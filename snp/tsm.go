@@ -37,7 +37,8 @@ func openTSM(root string) (*tsmDevice, error) {
 	}
 	got, err := e.read("provider", 64)
 	if err := errors.Join(err, e.remove()); err != nil {
-		return nil, fmt.Errorf("open configfs-tsm %q: %w", d.report, err)
+		// Not %w: an entry could be made, so the interface is there; a missing attribute must not read as "no device".
+		return nil, fmt.Errorf("open configfs-tsm %q: %v", d.report, err)
 	}
 	if name := strings.TrimSuffix(string(got), "\n"); name != tsmProvider {
 		return nil, fmt.Errorf("open configfs-tsm %q: got provider %.20q, want %q: %w", d.report, name, tsmProvider, errOtherProvider)

@@ -1,0 +1,221 @@
+package snp_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/cloister-cc/cloister/snp"
+	"github.com/cloister-cc/cloister/snp/emulator"
+)
+
+var authority = sync.OnceValues(func() (*emulator.Authority, error) {
+	dir, err := os.MkdirTemp("", "cloister-snp-")
+	if err != nil {
+		return nil, err
+	}
+	return emulator.LoadOrInit(filepath.Join(dir, "emulator"))
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if a, err := authority(); err == nil {
+		os.RemoveAll(filepath.Dir(a.Dir()))
+	}
+	os.Exit(code)
+}
+
+func processor(t *testing.T, faults ...emulator.Fault) *emulator.Processor {
+	t.Helper()
+	a, err := authority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := a.Params(emulator.DefaultIdentity())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.HostData, p.Faults = [32]byte{0xaa}, faults
+	proc, err := emulator.NewProcessor(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return proc
+}
+
+// tsmRoot serves a processor at a configfs-tsm root of its own.
+func tsmRoot(t *testing.T, proc *emulator.Processor) string {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("mounting a FUSE tree needs root: run the tests as root")
+	}
+	if _, err := os.Stat("/dev/fuse"); err != nil {
+		t.Skip("no /dev/fuse: modprobe fuse, or give the container that device")
+	}
+	dir := t.TempDir()
+	served, err := emulator.ServeTSM(proc, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := served.Close(); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
+	return filepath.Join(dir, "tsm")
+}
+
+func openTSM(t *testing.T, root string) snp.Device {
+	t.Helper()
+	dev, err := snp.Open(t.Context(), snp.OpenOptions{TSMRoot: root, DevicePath: "/nonexistent"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dev
+}
+
+// suite is what every device must do; the ioctl device runs it in a VM (tools/snp-emulator).
+func suite(t *testing.T, dev snp.Device) {
+	t.Helper()
+	r, err := snp.Self(t.Context(), dev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.HostData != [32]byte{0xaa} || r.VMPL != 0 {
+		t.Errorf("got host data %x vmpl %d", r.HostData, r.VMPL)
+	}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			nonce := [64]byte{byte(i), 63: 1}
+			ev, err := dev.Report(t.Context(), nonce)
+			if err != nil {
+				t.Errorf("concurrent request: %v", err)
+				return
+			}
+			r, err := snp.ParseReport(ev.Report)
+			if err != nil || r.ReportData != nonce {
+				t.Errorf("concurrent request: another's nonce, or %v", err)
+			}
+			if certs, err := snp.ParseCerts(ev.Certs); err != nil || len(certs) != 3 {
+				t.Errorf("certificates: got %d %v, want 3", len(certs), err)
+			}
+		})
+	}
+	wg.Wait()
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := dev.Report(gone, [64]byte{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("ended context: got %v, want %v", err, context.Canceled)
+	}
+}
+
+func TestDevices(t *testing.T) {
+	t.Run("configfs", func(t *testing.T) {
+		root := tsmRoot(t, processor(t))
+		dev := openTSM(t, root)
+		suite(t, dev)
+		if got := fmt.Sprint(dev); !strings.HasPrefix(got, "configfs-tsm "+root) {
+			t.Errorf("says it is %q", got)
+		}
+		noEntries(t, root)
+	})
+	t.Run("in process", func(t *testing.T) { suite(t, processor(t).Device()) })
+}
+
+// noEntries fails when a request left its configfs entry behind: the kernel keeps them until somebody removes them.
+func noEntries(t *testing.T, root string) {
+	t.Helper()
+	left, err := os.ReadDir(filepath.Join(root, "report"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(left) != 0 {
+		t.Errorf("entries left behind: got %d, want 0", len(left))
+	}
+}
+
+func TestTSMFaults(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fault emulator.Fault
+		want  error // nil: the report comes all the same
+	}{
+		{"another writer once", emulator.Fault{Kind: emulator.FaultRace, Count: 1}, nil},
+		{"another writer always", emulator.Fault{Kind: emulator.FaultRace}, errAny},
+		{"busy for a while", emulator.Fault{Kind: emulator.FaultBusy, Times: 3, WaitMS: 1}, nil},
+		{"busy for too long", emulator.Fault{Kind: emulator.FaultBusy, Times: 31}, snp.ErrBusy},
+		{"key wiped", emulator.Fault{Kind: emulator.FaultWiped}, snp.ErrKeyLost},
+		{"no certificates", emulator.Fault{Kind: emulator.FaultCertsNone}, nil},
+		{"wrapping certificates", emulator.Fault{Kind: emulator.FaultCertsWrap}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			root := tsmRoot(t, processor(t, c.fault))
+			_, err := snp.Self(t.Context(), openTSM(t, root))
+			switch {
+			case c.want == nil && err != nil, c.want == errAny && err == nil, c.want != nil && c.want != errAny && !errors.Is(err, c.want):
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+			noEntries(t, root)
+		})
+	}
+}
+
+var errAny = errors.New("any error")
+
+func TestOpenWithoutDevice(t *testing.T) {
+	dir := t.TempDir()
+	other := filepath.Join(dir, "other")
+	if err := os.MkdirAll(filepath.Join(other, "report"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		opts snp.OpenOptions
+		none bool
+	}{
+		{"nothing there", snp.OpenOptions{TSMRoot: filepath.Join(dir, "x"), DevicePath: filepath.Join(dir, "y")}, true},
+		{"configfs that gives no attributes", snp.OpenOptions{TSMRoot: other, DevicePath: filepath.Join(dir, "y")}, false},
+		{"device that is a file", snp.OpenOptions{TSMRoot: filepath.Join(dir, "x"), DevicePath: "/proc/self/exe"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dev, err := snp.Open(t.Context(), c.opts)
+			if dev != nil || err == nil || errors.Is(err, snp.ErrNoDevice) != c.none {
+				t.Errorf("got %v, want ErrNoDevice: %t", err, c.none)
+			}
+		})
+	}
+}
+
+// TestNoEmulatorInProduction: what the agent links must not contain the software processor, nor the verifier it has no use for.
+func TestNoEmulatorInProduction(t *testing.T) {
+	for _, pkg := range []string{"github.com/cloister-cc/cloister/snp", "github.com/cloister-cc/cloister/agent/cmd/cloister-agent"} {
+		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", pkg).CombinedOutput()
+		if err != nil {
+			t.Fatalf("go list %s: %v\n%s", pkg, err, out)
+		}
+		for dep := range strings.Lines(string(out)) {
+			switch dep = strings.TrimSpace(dep); dep {
+			case "github.com/cloister-cc/cloister/snp/emulator", "github.com/cloister-cc/cloister/snp/verify", "github.com/google/go-sev-guest/client":
+				t.Errorf("%s links %s", pkg, dep)
+			}
+		}
+	}
+}
+
+func TestTSMLeavesNoGoroutines(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	t.Run("serve and close", func(t *testing.T) {
+		if _, err := snp.Self(t.Context(), openTSM(t, tsmRoot(t, processor(t)))); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
