@@ -28,6 +28,12 @@ const (
 //go:embed framework.rego
 var frameworkText string
 
+//go:embed lists.rego
+var listsText string
+
+//go:embed matching.rego
+var matchingText string
+
 //go:embed reasons.rego
 var reasonsText string
 
@@ -37,10 +43,12 @@ type Module struct {
 	Text string
 }
 
-// Modules returns the framework: the rules, and the reasons given when they refuse.
+// Modules returns the framework: the rules of the points first, what they are made of, and the reasons given when they refuse.
 func Modules() []Module {
 	return []Module{
 		{Name: "framework.rego", Text: frameworkText},
+		{Name: "lists.rego", Text: listsText},
+		{Name: "matching.rego", Text: matchingText},
 		{Name: "reasons.rego", Text: reasonsText},
 	}
 }
