@@ -12,7 +12,8 @@ import (
 
 // Limits of what a refusal may carry: the request's strings are the host's.
 const (
-	denialLimit = 512
+	// denialLimit leaves room for "<Message> is blocked by policy: " in a line of 512 bytes.
+	denialLimit = 448
 	quoteLimit  = 128
 )
 
@@ -35,7 +36,7 @@ type Denial struct {
 	report *decisionReport
 }
 
-// Error is one line of at most 512 bytes: `<point>: <rule>: <field>[, container <name>] [decision <id>]`.
+// Error is one line of at most 448 bytes: `<point>: <rule>: <field>[, container <name>] [decision <id>]`.
 func (d *Denial) Error() string {
 	var b strings.Builder
 	b.WriteString(string(d.Point) + ": " + clipLine(d.Rule) + ": " + d.Field)

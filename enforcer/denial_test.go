@@ -71,7 +71,7 @@ func TestDenialIsShortAndOneLine(t *testing.T) {
 	}
 	_, err := e.Decide(context.Background(), in)
 	text := err.Error()
-	if len(text) > 512 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+	if len(text) > 448 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
 		t.Errorf("got %d bytes: %q", len(text), text)
 	}
 	if !strings.HasSuffix(text, " [decision 4]") {

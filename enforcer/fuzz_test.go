@@ -123,7 +123,7 @@ func checkDenial(t *testing.T, err error) {
 		return
 	}
 	text := denial.Error()
-	if len(text) > 512 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
+	if len(text) > 448 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
 		t.Errorf("got refusal %q", text)
 	}
 	if long := denial.PolicyDecision(); len(long) > 3*1024 {
