@@ -129,6 +129,19 @@ func TestUpdateRoutesReplacesAllButTheKernels(t *testing.T) {
 	}
 }
 
+// Hosts also send the route that the kernel made with the address; it is there already and stays the kernel's.
+func TestUpdateRoutesTakesTheKernelsOwnRoute(t *testing.T) {
+	n, k := newFake(t)
+	before := len(k.routes)
+	got, err := n.UpdateRoutes(t.Context(), []*api.Route{{Dest: "192.0.2.0/24", Device: "eth0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) == 0 || got[0].Dest != "192.0.2.0/24" || len(k.routes) > before {
+		t.Errorf("got %v and %d routes in the kernel, want the kernel's own once", got, len(k.routes))
+	}
+}
+
 // TestUndoThatFailsIsReported: two failures in a row must both be in the answer, or the state is believed clean.
 func TestUndoThatFailsIsReported(t *testing.T) {
 	cause, second := errors.New("first"), errors.New("second")

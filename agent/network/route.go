@@ -156,12 +156,23 @@ func (n *Network) replaceRoutes(plans []*routePlan, back *undo) error {
 	}
 	for _, plan := range plans {
 		r := plan.route
+		if kernelHas(table, &r) {
+			continue
+		}
 		if err := n.kernel.RouteAdd(&r); err != nil {
 			return fmt.Errorf("add route to %s by %s: %w", r.Dst, plan.device, err)
 		}
 		back.push(func() error { return n.kernel.RouteDel(&r) })
 	}
 	return nil
+}
+
+// kernelHas says whether the kernel itself made a route, as it does for the network of every address: hosts send those too.
+func kernelHas(table []netlink.Route, want *netlink.Route) bool {
+	return want.Gw == nil && want.Dst != nil && slices.ContainsFunc(table, func(r netlink.Route) bool {
+		return r.Protocol == unix.RTPROT_KERNEL && r.LinkIndex == want.LinkIndex && r.Gw == nil &&
+			r.Dst != nil && r.Dst.String() == want.Dst.String()
+	})
 }
 
 // restorableRoute clears what a listing reports and an addition refuses: the state of the next hop.

@@ -18,6 +18,7 @@ type pod struct {
 	hostname string
 	ns       container.Namespaces
 	shm      string // guest path of the pod's /dev/shm
+	shmMount Mount
 }
 
 // PodRequest is a CreateSandbox request after its form check. Hosts and ResolvConf are the agent's own texts.
@@ -74,6 +75,7 @@ func (s *Sandbox) makePod(ctx context.Context, req PodRequest, u *undo) (*pod, e
 	if err != nil {
 		return nil, fmt.Errorf("mount shared memory: %w", err)
 	}
+	p.shmMount = m
 	u.push(m.Unmount)
 	if err := os.Chmod(p.shm, 0o1777|os.ModeSticky); err != nil {
 		return nil, fmt.Errorf("open shared memory to the pod: %w", err)
@@ -148,7 +150,7 @@ func dropNamespaces(ns container.Namespaces) error {
 
 // DestroyPod ends the pod. Its containers must have been removed.
 func (s *Sandbox) DestroyPod(ctx context.Context) error {
-	return s.change(ctx, func(context.Context) error {
+	return s.change(ctx, func(ctx context.Context) error {
 		switch {
 		case s.pod == nil:
 			return wrongMoment("there is no sandbox")
@@ -158,8 +160,11 @@ func (s *Sandbox) DestroyPod(ctx context.Context) error {
 		if err := dropNamespaces(s.pod.ns); err != nil {
 			return err
 		}
-		if err := unix.Unmount(s.pod.shm, 0); err != nil {
-			s.cfg.Log.Warn("shared memory stays mounted")
+		if err := s.unmounted("the pod's shared memory", s.pod.shmMount.Unmount(ctx)); err != nil {
+			return internal("%v", err)
+		}
+		if err := os.RemoveAll(s.fs(containerDir(s.pod.key))); err != nil {
+			s.cfg.Log.Warn("the pod's directory stays")
 		}
 		s.mu.Lock()
 		s.pod, s.destroyed = nil, true

@@ -32,10 +32,21 @@ func (c *Candidate) RootHash() string { return c.image.Root.String() }
 // Close lets go of the disk. It may be called more than once, and after MountLayer: the mapped device holds the disk itself.
 func (c *Candidate) Close() error { return c.close() }
 
+// diskModules make the kernel see the disks of a driver.
+var diskModules = map[string][]string{
+	driverSCSI: {"virtio_scsi", "sd_mod"},
+	driverBlk:  {"virtio_blk"},
+}
+
 // Open waits until the disk is there and reads its superblocks and the top of its tree, once. It changes nothing but the
 // disk's read-only flag. The wait ends with the context, or after the configured time; a read of a disk that does not answer
 // ends when the kernel gives it up.
 func (m *Manager) Open(ctx context.Context, a Address) (*Candidate, error) {
+	for _, module := range diskModules[a.driver] {
+		if err := m.cfg.LoadModule(module); err != nil {
+			return nil, fmt.Errorf("open disk %s: %w", a, err)
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.DeviceTimeout)
 	defer cancel()
 	changed, unsubscribe := m.events.subscribe()

@@ -99,7 +99,7 @@ func (a *agent) complete(ctx context.Context) error {
 	if a.device, err = openDevice(ctx, a.set.insecure); err != nil {
 		return err
 	}
-	if err := a.makeSandbox(); err != nil {
+	if err := a.makeSandbox(ctx); err != nil {
 		return err
 	}
 	if a.set.pid1 {
@@ -111,7 +111,7 @@ func (a *agent) complete(ctx context.Context) error {
 	return nil
 }
 
-func (a *agent) makeSandbox() error {
+func (a *agent) makeSandbox(ctx context.Context) error {
 	runDir := filepath.Join(a.set.prefix, "/run/cloister")
 	rt, err := container.NewRuntime(a.set.crun, filepath.Join(runDir, "crun"), a.set.reaper)
 	if err != nil {
@@ -123,6 +123,11 @@ func (a *agent) makeSandbox() error {
 	}
 	if a.rpc.Network, err = network.New(); err != nil {
 		return err
+	}
+	if a.set.pid1 {
+		if err := a.rpc.Network.SetupLoopback(ctx); err != nil {
+			return err
+		}
 	}
 	mounts, err := newStorage()
 	if err != nil {

@@ -49,12 +49,16 @@ func fatalOf(err error) boot.Message {
 }
 
 func serveAsInit(ctx context.Context, system *boot.System) error {
+	var a *agent
 	a, err := assemble(settings{
 		pid1: true, strict: system.Parameters.StrictAPI, crun: "/usr/bin/crun",
 		reaper: container.NewReaper(system.Reaper), modules: system.Modules.Load,
-		bound: func(bool) {
+		bound: func(logging bool) {
 			system.Console.Say(boot.MessagePolicyBound)
 			system.Console.Silence()
+			if logging {
+				a.logToConsole()
+			}
 		},
 	})
 	if err != nil {
@@ -77,6 +81,16 @@ func serveAsInit(ctx context.Context, system *boot.System) error {
 		group.Go(func() error { return a.serveOn(ctx, o) })
 	}
 	return group.Wait()
+}
+
+// logToConsole shows the journal on the console from now on: the policy allows runtime logging.
+func (a *agent) logToConsole() {
+	console, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
+	if err != nil {
+		a.log.Warn("the console cannot be opened; the journal is read by request only")
+		return
+	}
+	a.journal.Forward(console)
 }
 
 // runProcess is the agent as an ordinary process.

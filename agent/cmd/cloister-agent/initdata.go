@@ -43,7 +43,11 @@ func (a *agent) bindInitdata(ctx context.Context) error {
 	if !ok {
 		return fmt.Errorf("the initdata document has no %s", policyFile)
 	}
-	return a.gate.BindInitdata(ctx, found.HostData(), found.Raw, []byte(policy))
+	if err := a.gate.BindInitdata(ctx, found.HostData(), found.Raw, []byte(policy)); err != nil {
+		return err
+	}
+	a.bound()
+	return nil
 }
 
 func readInitdata(dev string) (*initdata.Document, error) {
