@@ -49,7 +49,7 @@ func goBuild(ctx context.Context, source, pkg string) ([]byte, error) {
 	// What could be set in the environment or by "go env -w" and would change the bytes is set here. The toolchain is the
 	// one go.mod names, not the newest one installed.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOFLAGS=-mod=readonly",
-		"GOFIPS140=off", "GOWORK=off", "GOTOOLCHAIN="+toolchain)
+		"GOEXPERIMENT=", "GOFIPS140=off", "GOWORK=off", "GOTOOLCHAIN="+toolchain)
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stderr, &stderr
 	if err := cmd.Run(); err != nil {
