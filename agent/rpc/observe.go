@@ -28,6 +28,9 @@ func (s *Service) StatsContainer(ctx context.Context, r *api.StatsContainerReque
 		return nil, err
 	}
 	out := &api.StatsContainerResponse{CgroupStats: &api.CgroupStats{}}
+	if out.NetworkStats, err = s.cfg.Network.Stats(ctx); err != nil {
+		return nil, status.Error(codes.Internal, "the network's counters cannot be read")
+	}
 	if g == nil {
 		return out, nil
 	}

@@ -29,7 +29,7 @@ type Container struct {
 	privileged,
 	overlayGone, scratchGone, deleted bool
 	stopBroker func()
-	stopWatch  context.CancelFunc
+	stopWatch  func() // returns once memory events have been looked at a last time
 }
 
 // device is a layer's disk, mounted once however many containers use it.
@@ -118,9 +118,7 @@ func (c *Container) room(id string) error {
 
 // release frees what the agent itself holds of a container.
 func (c *Container) release() {
-	if c.stopWatch != nil {
-		c.stopWatch()
-	}
+	c.unwatch()
 	if c.stopBroker != nil {
 		c.stopBroker()
 		c.stopBroker = nil
@@ -133,6 +131,14 @@ func (c *Container) release() {
 	for id, p := range c.execs {
 		p.Release()
 		delete(c.execs, id)
+	}
+}
+
+// unwatch ends the watch of memory events; the last look needs the control group, so it comes before the runtime's delete.
+func (c *Container) unwatch() {
+	if c.stopWatch != nil {
+		c.stopWatch()
+		c.stopWatch = nil
 	}
 }
 

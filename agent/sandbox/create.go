@@ -101,7 +101,7 @@ func (s *Sandbox) create(ctx context.Context, req CreateRequest, c *Container, u
 	if err != nil {
 		return err
 	}
-	mounts, err := s.planMounts(req.OCI)
+	mounts, err := s.planMounts(req.OCI, c)
 	if err != nil {
 		return err
 	}
@@ -158,6 +158,7 @@ func (s *Sandbox) startRuntime(ctx context.Context, req CreateRequest, c *Contai
 	}
 	c.init = p
 	u.push(func(ctx context.Context) error {
+		c.unwatch()
 		err := s.cfg.Runtime.Delete(ctx, c.Key)
 		c.release()
 		return err
@@ -181,8 +182,10 @@ func (s *Sandbox) watch(c *Container) error {
 	}
 	c.group = g
 	ctx, cancel := context.WithCancel(context.Background())
-	c.stopWatch = cancel
+	done := make(chan struct{})
+	c.stopWatch = func() { cancel(); <-done }
 	go func() {
+		defer close(done)
 		if err := g.WatchOOM(ctx, func() { s.oom.push(c.ID) }); err != nil && ctx.Err() == nil {
 			s.cfg.Log.Warn("memory events are lost", zap.String("container_id", c.ID), zap.Error(err))
 		}

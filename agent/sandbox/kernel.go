@@ -62,6 +62,8 @@ type Staging interface {
 	Copy(req *api.CopyFileRequest) error
 	// Resolve returns the guest path of a complete entry.
 	Resolve(entry string) (string, error)
+	// RemoveOwned forgets the entries that were copied for a container.
+	RemoveOwned(id string) error
 }
 
 // KernelStorage makes a sandbox use the kernel's storage.

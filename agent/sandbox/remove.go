@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/cloister-cc/cloister/enforcer"
 )
 
@@ -48,6 +50,11 @@ func (s *Sandbox) RemoveContainer(ctx context.Context, id string, timeout time.D
 }
 
 func (s *Sandbox) drop(c *Container) {
+	if s.cfg.Staging != nil {
+		if err := s.cfg.Staging.RemoveOwned(c.ID); err != nil {
+			s.cfg.Log.Warn("copied files stay", zap.String("container_id", c.ID), zap.Error(err))
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.containers, c.Key)
@@ -67,6 +74,7 @@ func (s *Sandbox) stop(ctx context.Context, c *Container) error {
 			return internal("container %.128q did not end in time", c.ID)
 		}
 	}
+	c.unwatch()
 	if err := s.cfg.Runtime.Delete(ctx, c.Key); err != nil {
 		s.logRuntime(err)
 		return internalRuntime(err)

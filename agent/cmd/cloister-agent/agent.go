@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -138,8 +137,8 @@ func (a *agent) makeSandbox(ctx context.Context) error {
 		Log: a.log.Named("sandbox"), Prefix: a.set.prefix,
 	}
 	if a.device != nil {
-		cfg.Broker = attest.New(a.device, a.brokerOptions())
-		a.rpc.Evidence = a.evidence
+		broker := attest.New(a.device, a.brokerOptions())
+		cfg.Broker, a.rpc.Evidence = broker, broker.Bundle
 		if _, err := os.Stat(snp.DefaultDevicePath); err == nil {
 			cfg.ReportDevice = snp.DefaultDevicePath
 		}
@@ -189,25 +188,6 @@ func (a *agent) hostData() gate.HostData {
 		}
 		return r.HostData, nil
 	}
-}
-
-// evidence is a bundle over a nonce: REPORT_DATA is its SHA-256 and 32 zero bytes (design section 7).
-func (a *agent) evidence(ctx context.Context, nonce []byte) ([]byte, error) {
-	var data [64]byte
-	sum := sha256.Sum256(nonce)
-	copy(data[:], sum[:])
-	ev, err := a.device.Report(ctx, data)
-	if err != nil {
-		return nil, err
-	}
-	b := snp.NewBundle(ev)
-	if p := a.gate.Policy(); p != nil {
-		b.Policy, b.Carrier, b.Initdata = p.Text, snp.CarrierPolicy, p.Initdata
-		if p.Initdata != nil {
-			b.Carrier = snp.CarrierInitdata
-		}
-	}
-	return b.Marshal()
 }
 
 // brokerOptions let bundles carry the bound policy.
