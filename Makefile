@@ -28,7 +28,7 @@ test: setup-test ## pass every test: unit with the race detector, fuzz corpora, 
 	go test -race $$(go list ./... | grep -v -e /tests/e2e -e /tests/bench)
 	go test -count=1 -timeout 60m -v ./tests/e2e/...
 
-unit: setup-test ## only the tests that need no VM
+unit: setup-test ## every test but the suite in the VM
 	go test -race $$(go list ./... | grep -v -e /tests/e2e -e /tests/bench)
 
 e2e: setup-test ## only the tests in the VM

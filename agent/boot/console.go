@@ -39,7 +39,7 @@ var catalogue = [messages]string{
 	MessageRoot:        "leaving the initramfs",
 	MessageServing:     "serving",
 	MessagePolicyBound: "a policy is bound; the console falls silent",
-	MessageNoTEE:       "running without a TEE: nothing here is confidential",
+	MessageNoTEE:       "no SEV-SNP report device: every policy is refused",
 	MessagePowerOff:    "powering off",
 	FatalBoot:          "fatal: a boot step failed",
 	FatalParameter:     "fatal: a kernel command line parameter is unknown, repeated or malformed",
