@@ -157,6 +157,11 @@ func checkReserved(b []byte, version uint32) error {
 	if info := binary.LittleEndian.Uint32(b[0x048:]); info>>5 != 0 {
 		return fmt.Errorf("parse report: got key information %#x, want bits 5 to 31 zero", info)
 	}
+	switch signer := KeyInfo(binary.LittleEndian.Uint32(b[0x048:])).Signer(); signer {
+	case SignerVCEK, SignerVLEK, SignerNone:
+	default:
+		return fmt.Errorf("parse report: got signer %d, which is reserved", signer)
+	}
 	return nil
 }
 

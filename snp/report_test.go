@@ -128,6 +128,7 @@ func TestParseReportRefuses(t *testing.T) {
 		{"after the key information", 3, func(b []byte) []byte { b[0x4c] = 1; return b }, "0x04c"},
 		{"last signed byte", 5, func(b []byte) []byte { b[0x29f] = 1; return b }, "0x29f"},
 		{"after the signature", 5, func(b []byte) []byte { b[ReportSize-1] = 1; return b }, "0x49f"},
+		{"reserved signer", 3, func(b []byte) []byte { b[0x48] = 2 << 2; return b }, "signer 2"},
 		{"unknown key information", 3, func(b []byte) []byte { b[0x48] |= 0x20; return b }, "bits 5 to 31"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -23,9 +23,16 @@ const (
 	attributeSize = 4096
 )
 
+// kept makes what is in a directory stay there, as configfs does: without it go-fuse would take the default of removing.
+type kept struct{}
+
+func (kept) Unlink(context.Context, string) syscall.Errno { return syscall.EPERM }
+func (kept) Rmdir(context.Context, string) syscall.Errno  { return syscall.EPERM }
+
 // dirNode is a fixed directory with one child.
 type dirNode struct {
 	fs.Inode
+	kept
 	name  string
 	child fs.InodeEmbedder
 }
@@ -33,6 +40,8 @@ type dirNode struct {
 var _ interface {
 	fs.NodeOnAdder
 	fs.NodeGetattrer
+	fs.NodeUnlinker
+	fs.NodeRmdirer
 } = (*dirNode)(nil)
 
 func (d *dirNode) OnAdd(ctx context.Context) {
@@ -47,7 +56,8 @@ func (d *dirNode) Getattr(_ context.Context, _ fs.FileHandle, out *fuse.AttrOut)
 // reportNode is the directory in which clients make entries.
 type reportNode struct {
 	fs.Inode
-	tsm *tsm
+	kept // but Rmdir
+	tsm  *tsm
 }
 
 var _ interface {
@@ -55,6 +65,7 @@ var _ interface {
 	fs.NodeLookuper
 	fs.NodeMkdirer
 	fs.NodeRmdirer
+	fs.NodeUnlinker
 	fs.NodeReaddirer
 } = (*reportNode)(nil)
 
@@ -97,12 +108,15 @@ func (r *reportNode) Readdir(context.Context) (fs.DirStream, syscall.Errno) {
 // entryNode is one report.
 type entryNode struct {
 	fs.Inode
+	kept
 	entry *tsmEntry
 }
 
 var _ interface {
 	fs.NodeGetattrer
 	fs.NodeLookuper
+	fs.NodeUnlinker
+	fs.NodeRmdirer
 	fs.NodeReaddirer
 } = (*entryNode)(nil)
 
