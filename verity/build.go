@@ -19,8 +19,9 @@ type BuildOptions struct {
 	Workers int
 }
 
-// readSize is how much a worker reads at once: it stays in a core's second-level cache while it is hashed.
-const readSize = 32 * BlockSize
+// groupSize is the data below one block of the tree's lowest level: what a worker reads and hashes at a time. Smaller pieces,
+// which would stay in a nearer cache, measured slower.
+const groupSize = digestsPerBlock * BlockSize
 
 // Build hashes the data area of size bytes and writes its tree, top level first, at the start of tree; nil keeps only the
 // root. Memory does not grow with the disk beyond 32 bytes for each 512 KiB, and no block allocates.
@@ -86,7 +87,7 @@ func (b *builder) hashData(ctx context.Context, workers int) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for range min(uint64(workers), b.levels[0]) {
 		g.Go(func() error {
-			scratch := make([]byte, len(b.salt)+readSize)
+			scratch := make([]byte, len(b.salt)+groupSize)
 			node := make([]byte, len(b.salt)+BlockSize)
 			for {
 				group := b.next.Add(1) - 1
@@ -108,24 +109,20 @@ func (b *builder) hashData(ctx context.Context, workers int) error {
 // hashGroup makes one block of the lowest level.
 func (b *builder) hashGroup(group uint64, scratch, node []byte) error {
 	salt := len(b.salt)
-	off := int64(group) * digestsPerBlock * BlockSize
-	end := min(off+digestsPerBlock*BlockSize, b.size)
+	off := int64(group) * groupSize
+	n := int(min(b.size-off, groupSize))
+	if err := b.read(scratch[salt:salt+n], off); err != nil {
+		return err
+	}
 	out := node[salt:]
 	clear(out)
-	for off < end {
-		n := int(min(end-off, readSize))
-		if err := b.read(scratch[salt:salt+n], off); err != nil {
-			return err
-		}
-		// The salt is put right before each block, over the end of the block that was hashed just before: one call
-		// over one contiguous piece is faster than a streaming digest and copies 32 bytes instead of 4096.
-		for at := 0; at < n; at += BlockSize {
-			copy(scratch[at:], b.salt)
-			sum := sha256.Sum256(scratch[at : at+salt+BlockSize])
-			copy(out, sum[:])
-			out = out[HashSize:]
-		}
-		off += int64(n)
+	// The salt is put right before each block, over the end of the block that was hashed just before: one call over one
+	// contiguous piece is faster than a streaming digest and copies 32 bytes instead of 4096.
+	for at := 0; at < n; at += BlockSize {
+		copy(scratch[at:], b.salt)
+		sum := sha256.Sum256(scratch[at : at+salt+BlockSize])
+		copy(out, sum[:])
+		out = out[HashSize:]
 	}
 	if err := b.write(node[salt:], b.offsets[0]+int64(group)*BlockSize); err != nil {
 		return err
