@@ -142,10 +142,39 @@ func TestAdoptLivingOrphan(t *testing.T) {
 	}
 }
 
+// deadOrphan returns the pid of a process that became ours and then ended. It ends only once its parent is gone: a shell that still lives takes
+// the status of its own children, and it would never be ours.
+func deadOrphan(t *testing.T, r *Reaper, script string) int {
+	t.Helper()
+	hold, release, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hold.Close()
+	cmd := shell("exec 3<&0; (read x <&3; " + script + ") >/dev/null 2>&1 & echo $!")
+	var out bytes.Buffer
+	cmd.Stdin, cmd.Stdout = hold, &out
+	c, err := r.Start(cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Wait(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := release.Close(); err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(out.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
 // An init may be dead before anybody had its pid.
 func TestAdoptDeadOrphan(t *testing.T) {
 	r, ctx := reaper(t), testContext(t)
-	pid := orphan(t, r, "exit 5")
+	pid := deadOrphan(t, r, "exit 5")
 	for { // until its exit has been taken; Adopt works before that too
 		if err := ctx.Err(); err != nil {
 			t.Fatal(err)
