@@ -70,6 +70,12 @@ type lockedMemory struct {
 	memory
 }
 
+func (m *lockedMemory) ReadAt(p []byte, off int64) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.memory.ReadAt(p, off)
+}
+
 func (m *lockedMemory) WriteAt(p []byte, off int64) (int, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
