@@ -293,7 +293,13 @@ func TestHostSideKilledDuringCreate(t *testing.T) {
 
 	client := m.dial(1) // a new session ends the old one, not its request
 	defer client.Close()
-	// Requests that change state are taken one at a time: this one is answered after the create is done.
+	for m.held().Containers == 0 {
+		select {
+		case <-tick.C:
+		case <-m.ctx.Done():
+			t.Fatal("the request of the killed host side did not run to its end")
+		}
+	}
 	if _, err := client.StartContainer(m.ctx, &api.StartContainerRequest{ContainerId: made.ID}); err != nil {
 		t.Errorf("start what the killed host side created: %v", err)
 	}

@@ -214,9 +214,13 @@ type view struct {
 	Hosts      string            `json:"hosts"`
 }
 
-func (m *machine) inspect(c *pod.Container) view {
+// inspect starts a created container and reads what it says of itself.
+func (m *machine) inspect(c *run.Container) view {
 	m.t.Helper()
-	stdout, stderr, code := m.run(c)
+	if err := m.StartContainer(m.ctx, c); err != nil {
+		m.t.Fatal(err)
+	}
+	stdout, stderr, code := m.finish(c)
 	var v view
 	if err := json.Unmarshal([]byte(stdout), &v); err != nil || code != 0 {
 		m.t.Fatalf("inspect: %v, status %d: %s%s", err, code, stdout, stderr)
@@ -226,7 +230,9 @@ func (m *machine) inspect(c *pod.Container) view {
 
 func TestConfinement(t *testing.T) {
 	m := shared(t)
-	root, user := m.inspect(fixture(t, "inspect")), m.inspect(fixture(t, "user"))
+	// Both exist before either ends: the kernel gives the numbers of ended namespaces to new ones.
+	a, b := m.create(fixture(t, "inspect")), m.create(fixture(t, "user"))
+	root, user := m.inspect(a), m.inspect(b)
 	t.Run("user", func(t *testing.T) {
 		slices.Sort(user.Groups)
 		if user.UID != 1000 || user.GID != 1000 || !slices.Equal(slices.Compact(user.Groups), []int{1000, 2000}) || user.Cwd != "/data" {
@@ -300,6 +306,16 @@ func checkMounts(t *testing.T, v view, rootMode string) {
 	}
 }
 
+// masked says whether something is mounted over a path, which is how a path is hidden.
+func masked(v view, path string) bool {
+	for _, m := range v.Mounts {
+		if m.Target == path {
+			return true
+		}
+	}
+	return false
+}
+
 func TestContainerCannotReachOut(t *testing.T) {
 	m := shared(t)
 	stdout, _, code := m.run(fixture(t, "try"))
@@ -322,7 +338,7 @@ func TestContainersOfOnePodShareTheNetwork(t *testing.T) {
 	server := m.started(fixture(t, "serve"))
 	m.waitLine(run.Process{Container: server.ID}, "ready")
 	stdout, stderr, code := m.run(fixture(t, "get"))
-	if !strings.HasSuffix(stdout, "a page\n") || code != 0 {
+	if !strings.HasSuffix(stdout, "a page\n") || stderr != "" || code != 0 {
 		t.Errorf("got %q, %q, %d", stdout, stderr, code)
 	}
 }

@@ -167,7 +167,13 @@ func serve(args []string) error {
 			return err
 		}
 		body := strings.Join(args[1:], " ") + "\n"
-		bufio.NewReader(conn).ReadString('\n')
+		// The whole head is read: closing a connection with unread input resets it.
+		for in := bufio.NewReader(conn); ; {
+			line, err := in.ReadString('\n')
+			if err != nil || strings.TrimSpace(line) == "" {
+				break
+			}
+		}
 		fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
 		conn.Close()
 	}
@@ -185,6 +191,7 @@ func get(args []string) error {
 		if time.Now().After(deadline) {
 			return err
 		}
+		fmt.Fprintln(os.Stderr, "workload:", err)
 		time.Sleep(50 * time.Millisecond)
 	}
 }
