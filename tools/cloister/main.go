@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
+	"github.com/containerd/log"
 	"github.com/spf13/cobra"
 )
 
@@ -62,6 +64,8 @@ func commands() []*cobra.Command {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// ttrpc logs answers to calls that were given up, as happens whenever a pod is ended. What a user has to know is in errors.
+	log.L.Logger.SetOutput(io.Discard)
 	os.Exit(run(ctx, os.Args[1:]))
 }
 
