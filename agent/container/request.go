@@ -26,12 +26,21 @@ const (
 )
 
 var (
-	hostnameForm = regexp.MustCompile(`^[a-zA-Z0-9_.-]{0,255}$`)
-	capForm      = regexp.MustCompile(`^CAP_[A-Z0-9_]{1,48}$`)
-	rlimitForm   = regexp.MustCompile(`^RLIMIT_[A-Z]{2,16}$`)
-	cpusetForm   = regexp.MustCompile(`^[0-9,-]{0,255}$`)
-	pageForm     = regexp.MustCompile(`^[1-9][0-9]{0,5}[KMG]B$`)
+	hostnameForm = form{255, regexp.MustCompile(`^[a-zA-Z0-9_.-]*$`)}
+	capForm      = form{64, regexp.MustCompile(`^CAP_[A-Z0-9_]+$`)}
+	rlimitForm   = form{32, regexp.MustCompile(`^RLIMIT_[A-Z]+$`)}
+	cpusetForm   = form{255, regexp.MustCompile(`^[0-9,-]*$`)}
+	pageForm     = form{8, regexp.MustCompile(`^[1-9][0-9]*[KMG]B$`)}
 )
+
+// form is an expression with a bound on the length beside it: a bound inside the expression is compiled to as many states, which cost the guest
+// memory and time at each start.
+type form struct {
+	max int
+	re  *regexp.Regexp
+}
+
+func (f form) MatchString(s string) bool { return len(s) <= f.max && f.re.MatchString(s) }
 
 // Capabilities are the five sets of a process, as names with the CAP_ prefix.
 type Capabilities struct {
@@ -248,9 +257,9 @@ func parseMounts(in []*api.Mount) ([]specs.Mount, error) {
 }
 
 // sysctls are the two that only widen what an unprivileged workload may do with its own sockets.
-var sysctls = map[string]*regexp.Regexp{
-	"net.ipv4.ip_unprivileged_port_start": regexp.MustCompile(`^[0-9]{1,5}$`),
-	"net.ipv4.ping_group_range":           regexp.MustCompile(`^[0-9]{1,10}[ \t][0-9]{1,10}$`),
+var sysctls = map[string]form{
+	"net.ipv4.ip_unprivileged_port_start": {5, regexp.MustCompile(`^[0-9]+$`)},
+	"net.ipv4.ping_group_range":           {21, regexp.MustCompile(`^[0-9]+[ \t][0-9]+$`)},
 }
 
 func parseSysctl(in map[string]string) (map[string]string, error) {

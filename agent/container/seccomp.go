@@ -12,7 +12,7 @@ import (
 	"github.com/cloister-cc/cloister/agent/api"
 )
 
-var seccompName = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
+var seccompName = form{64, regexp.MustCompile(`^[A-Za-z0-9_]+$`)}
 
 // parseSeccomp rebuilds the profile from the wire, field by field, so that its hash does not depend on what else was sent.
 func parseSeccomp(in *api.LinuxSeccomp) (*specs.LinuxSeccomp, error) {

@@ -30,8 +30,11 @@ const HostDataSize = 32
 // ErrMalformed is in the chain of every error about the content of a disk or document.
 var ErrMalformed = errors.New("malformed initdata")
 
+// maxKey is the length of an entry's name, in bytes.
+const maxKey = 128
+
 // keyForm keeps entries usable as plain file names by other guests of the same format, and free of path tricks.
-var keyForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+var keyForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`) // and at most maxKey bytes
 
 // Document is one launch document.
 type Document struct {
@@ -83,7 +86,7 @@ func Parse(raw []byte) (*Document, error) {
 		return nil, fmt.Errorf("parse initdata: got %d entries, want at most %d: %w", len(wire.Data), MaxEntries, ErrMalformed)
 	}
 	for key := range wire.Data {
-		if !keyForm.MatchString(key) {
+		if len(key) > maxKey || !keyForm.MatchString(key) {
 			return nil, fmt.Errorf("parse initdata: entry name %.128q: want a plain file name: %w", key, ErrMalformed)
 		}
 	}

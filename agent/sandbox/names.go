@@ -7,20 +7,25 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/cloister-cc/cloister/agent/staging"
 )
 
 // Patterns of names, as the policy is told them (policy contract 2.2).
 const LayerPathRegex = `/run/mounts/scsi/m[0-9]+`
 
 var (
-	idForm  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$`)
+	idForm  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`) // and at most maxID bytes
 	keyForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
+// maxID is the length of an id, in bytes (design section 2.2).
+const maxID = 128
+
 // CheckID says whether a container, sandbox or exec id has the form that ids have. Ids are never used as paths.
 func CheckID(kind, id string) error {
-	if !idForm.MatchString(id) {
-		return invalid("%s id %.128q: want %s", kind, id, idForm)
+	if len(id) > maxID || !idForm.MatchString(id) {
+		return invalid("%s id %.128q: want %s, at most %d bytes", kind, id, idForm, maxID)
 	}
 	return nil
 }
@@ -49,21 +54,12 @@ func resolvName(key string) string    { return containerDir(key) + "/resolv.conf
 func cgroupName(key string) string    { return "/cloister/" + key }
 func (s *Sandbox) fs(p string) string { return filepath.Join(s.cfg.Prefix, p) }
 
-// Where Kata's shims say that copied files lie (agent API contract 1.5).
-const sharedContainers = "/run/kata-containers/shared/containers/"
-
-var sharedForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}-[0-9a-f]{1,32}-([A-Za-z0-9_.-]{1,128})$`)
-
 // sharedName is the last part of a copied file's name, which stands for it in the policy: the parts before hold an id and a
 // random number.
 func sharedName(source string) (entry, name string, ok bool) {
-	entry, ok = strings.CutPrefix(source, sharedContainers)
-	if !ok {
+	if !strings.HasPrefix(source, staging.SharedDir) {
 		return "", "", false
 	}
-	m := sharedForm.FindStringSubmatch(entry)
-	if m == nil || m[1] == "." || m[1] == ".." {
-		return "", "", false
-	}
-	return entry, m[1], true
+	n, err := staging.ParseName(source)
+	return n.Entry, n.Base, err == nil
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/cloister-cc/cloister/agent/container"
+	"github.com/cloister-cc/cloister/agent/staging"
 	"github.com/cloister-cc/cloister/enforcer/aci"
 )
 
@@ -75,7 +76,7 @@ func TestRefusedCreatesLeaveNothing(t *testing.T) {
 		{"mount-overlay-type", func(r *CreateRequest) { r.OCI.Mounts[0].Type = "overlay" }, codes.InvalidArgument, "type"},
 		{"mount-option-list", func(r *CreateRequest) { r.OCI.Mounts[0].Options = []string{"rbind", "lowerdir=/"} }, codes.InvalidArgument, "option"},
 		{"grant-unknown", func(r *CreateRequest) { r.OCI.Mounts[0].Source = "cloister://root" }, codes.InvalidArgument, "grant"},
-		{"shared-file-not-copied", func(r *CreateRequest) { r.OCI.Mounts[0].Source = sharedContainers + "w-00-x" }, codes.InvalidArgument, "none of the agent's names"},
+		{"shared-file-not-copied", func(r *CreateRequest) { r.OCI.Mounts[0].Source = staging.SharedDir + "w-00-x" }, codes.InvalidArgument, "none of the agent's names"},
 		{"other-sandbox", func(r *CreateRequest) { r.OCI.SandboxID = "pod2" }, codes.InvalidArgument, "sandbox id"},
 		{"second-sandbox-container", func(r *CreateRequest) { r.OCI.IsSandbox = true }, codes.InvalidArgument, "sandbox container"},
 		{"id-dotdot", func(r *CreateRequest) { r.ID = ".." }, codes.InvalidArgument, "id"},
@@ -282,11 +283,11 @@ func TestKey(t *testing.T) {
 
 func TestSharedName(t *testing.T) {
 	for source, want := range map[string]string{
-		sharedContainers + "p1-0123456789abcdef-resolv.conf": "resolv.conf",
-		sharedContainers + "p1-0123456789abcdef-..":          "",
-		sharedContainers + "p1-0123456789abcdef-a/b":         "",
-		sharedContainers + "p1-xyz-hosts":                    "",
-		"/etc/p1-01-hosts":                                   "",
+		staging.SharedDir + "p1-0123456789abcdef-resolv.conf": "resolv.conf",
+		staging.SharedDir + "p1-0123456789abcdef-..":          "",
+		staging.SharedDir + "p1-0123456789abcdef-a/b":         "",
+		staging.SharedDir + "p1-xyz-hosts":                    "",
+		"/etc/p1-01-hosts":                                    "",
 	} {
 		if _, got, ok := sharedName(source); got != want || ok != (want != "") {
 			t.Errorf("%s: got %q, want %q", source, got, want)

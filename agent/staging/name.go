@@ -14,15 +14,17 @@ const SharedDir = "/run/kata-containers/shared/containers/"
 const (
 	maxDepth      = 16
 	maxComponent  = 255
+	maxPart       = 128
 	maxPath       = 1024
 	maxLinkTarget = 1024
 )
 
 var (
-	topName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
+	topName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`) // and at most maxComponent bytes
 	// mountable is the form the shims give to what they will mount: the owner's id, 8 (Rust) or 16 (Go) hex digits, the
 	// last component of the mount's destination. An id may be a UUID, whose groups are of neither length after the first.
-	mountable = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9_.-]{0,127}?)-([0-9a-f]{8}|[0-9a-f]{16})-([A-Za-z0-9_.-]{1,128})$`)
+	// The owner and the last component are at most maxPart bytes.
+	mountable = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9_.-]*?)-([0-9a-f]{8}|[0-9a-f]{16})-([A-Za-z0-9_.-]+)$`)
 )
 
 // Name is the parsed name of a top entry that a container can be given.
@@ -36,7 +38,7 @@ type Name struct {
 func ParseName(source string) (Name, error) {
 	entry := strings.TrimPrefix(source, SharedDir)
 	m := mountable.FindStringSubmatch(entry)
-	if len(entry) > maxComponent || m == nil || m[3] == "." || m[3] == ".." {
+	if len(entry) > maxComponent || m == nil || len(m[1]) > maxPart || len(m[3]) > maxPart || m[3] == "." || m[3] == ".." {
 		return Name{}, invalid("entry %s: want the form <id>-<hex>-<name>", quote(entry))
 	}
 	return Name{Entry: entry, Owner: m[1], Base: m[3]}, nil
