@@ -46,7 +46,8 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		for _, in := range []enforcer.Input{
-			enforcer.MountDeviceInput{Target: target(1), DeviceHash: rootOne, MountPathRegex: scsi}, request(idA),
+			enforcer.MountDeviceInput{Target: target(1), DeviceHash: rootOne, MountPathRegex: scsi},
+			request(idA),
 			enforcer.RuntimeLoggingInput{},
 		} {
 			checkAnswer(t, e, in)
@@ -150,8 +151,11 @@ func checkOnlyTakesAway(t *testing.T, d *enforcer.Decision, in enforcer.Input) {
 	}
 	if c := d.Capabilities; c != nil {
 		for _, pair := range [][2][]string{
-			{c.Bounding, caps.Bounding}, {c.Effective, caps.Effective}, {c.Inheritable, caps.Inheritable},
-			{c.Permitted, caps.Permitted}, {c.Ambient, caps.Ambient},
+			{c.Bounding, caps.Bounding},
+			{c.Effective, caps.Effective},
+			{c.Inheritable, caps.Inheritable},
+			{c.Permitted, caps.Permitted},
+			{c.Ambient, caps.Ambient},
 		} {
 			if !isSubsequence(pair[0], pair[1]) {
 				t.Errorf("got capabilities %q of %q", pair[0], pair[1])

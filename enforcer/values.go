@@ -74,13 +74,18 @@ func (i RWMountDeviceInput) value() ast.Value {
 		str("mountPathRegex", i.MountPathRegex))
 }
 
-func (i MountBlockDevInput) value() ast.Value   { return object(str("target", i.Target)) }
-func (i UnmountDeviceInput) value() ast.Value   { return object(str("unmountTarget", i.UnmountTarget)) }
+func (i MountBlockDevInput) value() ast.Value { return object(str("target", i.Target)) }
+func (i UnmountDeviceInput) value() ast.Value { return object(str("unmountTarget", i.UnmountTarget)) }
+
 func (i RWUnmountDeviceInput) value() ast.Value { return object(str("unmountTarget", i.UnmountTarget)) }
+
 func (i UnmountBlockDevInput) value() ast.Value { return object(str("unmountTarget", i.UnmountTarget)) }
-func (i UnmountOverlayInput) value() ast.Value  { return object(str("unmountTarget", i.UnmountTarget)) }
-func (i ScratchUnmountInput) value() ast.Value  { return object(str("unmountTarget", i.UnmountTarget)) }
-func (i Plan9UnmountInput) value() ast.Value    { return object(str("unmountTarget", i.UnmountTarget)) }
+
+func (i UnmountOverlayInput) value() ast.Value { return object(str("unmountTarget", i.UnmountTarget)) }
+
+func (i ScratchUnmountInput) value() ast.Value { return object(str("unmountTarget", i.UnmountTarget)) }
+
+func (i Plan9UnmountInput) value() ast.Value { return object(str("unmountTarget", i.UnmountTarget)) }
 
 func (i MountOverlayInput) value() ast.Value {
 	return object(str("containerID", i.ContainerID), strs("layerPaths", i.LayerPaths), str("target", i.Target))

@@ -14,7 +14,10 @@ func TestGUIDs(t *testing.T) {
 		got  GUID
 		want string
 	}{
-		{GUIDVCEK, abi.VcekGUID}, {GUIDVLEK, abi.VlekGUID}, {GUIDASK, abi.AskGUID}, {GUIDARK, abi.ArkGUID},
+		{GUIDVCEK, abi.VcekGUID},
+		{GUIDVLEK, abi.VlekGUID},
+		{GUIDASK, abi.AskGUID},
+		{GUIDARK, abi.ArkGUID},
 		{GUIDCRL, "92f81bc3-5811-4d3d-97ff-d19f88dc67ea"},
 	} {
 		if c.got.String() != c.want {

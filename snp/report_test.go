@@ -188,8 +188,16 @@ func TestLines(t *testing.T) {
 		cpu  CPUID
 		want Line
 	}{
-		{CPUID{0x19, 0x01, 1}, Milan}, {CPUID{0x19, 0x11, 1}, Genoa}, {CPUID{0x19, 0xA0, 2}, Genoa}, {CPUID{0x19, 0xAF, 0}, Genoa},
-		{CPUID{0x1A, 0x02, 1}, Turin}, {CPUID{0x1A, 0x11, 0}, Turin}, {CPUID{0x19, 0x20, 0}, ""}, {CPUID{0x1A, 0x12, 0}, ""}, {CPUID{0x17, 0x31, 0}, ""}, {CPUID{}, ""},
+		{CPUID{0x19, 0x01, 1}, Milan},
+		{CPUID{0x19, 0x11, 1}, Genoa},
+		{CPUID{0x19, 0xA0, 2}, Genoa},
+		{CPUID{0x19, 0xAF, 0}, Genoa},
+		{CPUID{0x1A, 0x02, 1}, Turin},
+		{CPUID{0x1A, 0x11, 0}, Turin},
+		{CPUID{0x19, 0x20, 0}, ""},
+		{CPUID{0x1A, 0x12, 0}, ""},
+		{CPUID{0x17, 0x31, 0}, ""},
+		{CPUID{}, ""},
 	} {
 		if got, err := LineOf(c.cpu); got != c.want || (err == nil) != (c.want != "") {
 			t.Errorf("%s: got %q %v, want %q", c.cpu, got, err, c.want)

@@ -375,8 +375,15 @@ func TestCUSEDerivedKey(t *testing.T) {
 	}
 	seen := map[string]request{}
 	for _, r := range []request{
-		{}, {root: 1}, {vmpl: 1}, {fields: keyFieldPolicy}, {fields: keyFieldMeasurement}, {fields: keyFieldGuestSVN, svn: 5},
-		{fields: keyFieldGuestSVN, svn: 4}, {fields: keyFieldTCB}, {fields: keyFieldTCB, tcb: 10},
+		{},
+		{root: 1},
+		{vmpl: 1},
+		{fields: keyFieldPolicy},
+		{fields: keyFieldMeasurement},
+		{fields: keyFieldGuestSVN, svn: 5},
+		{fields: keyFieldGuestSVN, svn: 4},
+		{fields: keyFieldTCB},
+		{fields: keyFieldTCB, tcb: 10},
 	} {
 		key, status := derive(r)
 		if status != 0 {

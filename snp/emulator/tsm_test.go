@@ -60,29 +60,44 @@ func TestTSMSemantics(t *testing.T) {
 		steps []step
 	}{
 		{"fresh entry", 0, []step{
-			{read: "provider", want: "sev_guest\n"}, {read: "generation", want: "0\n"}, {read: "privlevel_floor", want: "0\n"},
-			{read: "outblob", errno: syscall.EINVAL}, {read: "auxblob", errno: syscall.EINVAL},
+			{read: "provider", want: "sev_guest\n"},
+			{read: "generation", want: "0\n"},
+			{read: "privlevel_floor", want: "0\n"},
+			{read: "outblob", errno: syscall.EINVAL},
+			{read: "auxblob", errno: syscall.EINVAL},
 		}},
 		{"generation counts writes", 0, []step{
-			{write: "inblob", data: nonce}, {read: "generation", want: "1\n"},
-			{write: "inblob", data: other}, {read: "generation", want: "2\n"},
-			{write: "privlevel", data: "1"}, {read: "generation", want: "3\n"},
-			{read: "outblob", want: other}, {read: "generation", want: "3\n"},
+			{write: "inblob", data: nonce},
+			{read: "generation", want: "1\n"},
+			{write: "inblob", data: other},
+			{read: "generation", want: "2\n"},
+			{write: "privlevel", data: "1"},
+			{read: "generation", want: "3\n"},
+			{read: "outblob", want: other},
+			{read: "generation", want: "3\n"},
 		}},
 		{"refused writes do not count", 0, []step{
-			{write: "inblob", data: nonce + "x", errno: syscall.EFBIG}, {write: "privlevel", data: "4", errno: syscall.EINVAL},
-			{write: "privlevel", data: "x", errno: syscall.EINVAL}, {read: "generation", want: "0\n"},
+			{write: "inblob", data: nonce + "x", errno: syscall.EFBIG},
+			{write: "privlevel", data: "4", errno: syscall.EINVAL},
+			{write: "privlevel", data: "x", errno: syscall.EINVAL},
+			{read: "generation", want: "0\n"},
 		}},
 		{"short nonce", 0, []step{
 			{write: "inblob", data: nonce[:63]}, {read: "generation", want: "1\n"}, {read: "outblob", errno: syscall.EINVAL},
 		}},
 		{"below the floor", 2, []step{
-			{read: "privlevel_floor", want: "2\n"}, {write: "privlevel", data: "1", errno: syscall.EINVAL}, {write: "privlevel", data: "3"},
-			{write: "inblob", data: nonce}, {read: "outblob", want: nonce},
+			{read: "privlevel_floor", want: "2\n"},
+			{write: "privlevel", data: "1", errno: syscall.EINVAL},
+			{write: "privlevel", data: "3"},
+			{write: "inblob", data: nonce},
+			{read: "outblob", want: nonce},
 		}},
 		{"wrong direction", 0, []step{
-			{write: "outblob", data: "x", errno: syscall.EACCES}, {read: "inblob", errno: syscall.EACCES}, {read: "privlevel", errno: syscall.EACCES},
-			{write: "generation", data: "9", errno: syscall.EACCES}, {read: "nothing", errno: syscall.ENOENT},
+			{write: "outblob", data: "x", errno: syscall.EACCES},
+			{read: "inblob", errno: syscall.EACCES},
+			{read: "privlevel", errno: syscall.EACCES},
+			{write: "generation", data: "9", errno: syscall.EACCES},
+			{read: "nothing", errno: syscall.ENOENT},
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -78,8 +78,13 @@ func TestUIHasNoColourOutsideTerminals(t *testing.T) {
 
 func TestRunAndExecUsage(t *testing.T) {
 	for _, args := range [][]string{
-		{"run"}, {"run", "a", "b"}, {"run", "x.yaml", "--tee", "auto"}, {"run", "x.yaml", "-p", "x"},
-		{"exec"}, {"exec", "pod", "container"}, {"exec", "../x", "c", "--", "ls"},
+		{"run"},
+		{"run", "a", "b"},
+		{"run", "x.yaml", "--tee", "auto"},
+		{"run", "x.yaml", "-p", "x"},
+		{"exec"},
+		{"exec", "pod", "container"},
+		{"exec", "../x", "c", "--", "ls"},
 	} {
 		if got := run(context.Background(), args); got != exitUsage {
 			t.Errorf("%q: exit code got %d, want %d", args, got, exitUsage)

@@ -43,6 +43,7 @@ func (u *ui) line(colour, text string) {
 }
 
 func (u *ui) note(format string, args ...any) { u.line("", "cloister: "+fmt.Sprintf(format, args...)) }
+
 func (u *ui) warn(format string, args ...any) {
 	u.line(yellow, "cloister: "+fmt.Sprintf(format, args...))
 }

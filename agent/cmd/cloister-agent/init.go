@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"golang.org/x/sync/errgroup"
 	"os"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cloister-cc/cloister/agent/boot"
 	"github.com/cloister-cc/cloister/agent/container"
