@@ -18,18 +18,18 @@ import (
 )
 
 var authority = sync.OnceValues(func() (*emulator.Authority, error) {
-	dir, err := os.MkdirTemp("", "cloister-snp-")
-	if err != nil {
-		return nil, err
-	}
-	return emulator.LoadOrInit(filepath.Join(dir, "emulator"))
+	return emulator.LoadOrInit(filepath.Join(authorityDir, "emulator"))
 })
 
+var authorityDir string
+
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if a, err := authority(); err == nil {
-		os.RemoveAll(filepath.Dir(a.Dir()))
+	var err error
+	if authorityDir, err = os.MkdirTemp("", "cloister-authority-"); err != nil {
+		panic(err)
 	}
+	code := m.Run()
+	os.RemoveAll(authorityDir)
 	os.Exit(code)
 }
 

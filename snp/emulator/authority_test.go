@@ -10,12 +10,10 @@ import (
 
 // authority is made once for all tests of the package: RSA-4096 keys take seconds.
 var authority = sync.OnceValues(func() (*Authority, error) {
-	dir, err := os.MkdirTemp("", "cloister-authority-")
-	if err != nil {
-		return nil, err
-	}
-	return LoadOrInit(filepath.Join(dir, "emulator"))
+	return LoadOrInit(filepath.Join(authorityDir, "emulator"))
 })
+
+var authorityDir string
 
 func testAuthority(t testing.TB) *Authority {
 	t.Helper()
@@ -27,10 +25,12 @@ func testAuthority(t testing.TB) *Authority {
 }
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if a, err := authority(); err == nil {
-		os.RemoveAll(filepath.Dir(a.Dir()))
+	var err error
+	if authorityDir, err = os.MkdirTemp("", "cloister-authority-"); err != nil {
+		panic(err)
 	}
+	code := m.Run()
+	os.RemoveAll(authorityDir)
 	os.Exit(code)
 }
 

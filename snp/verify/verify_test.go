@@ -20,12 +20,10 @@ import (
 )
 
 var authority = sync.OnceValues(func() (*emulator.Authority, error) {
-	dir, err := os.MkdirTemp("", "cloister-verify-")
-	if err != nil {
-		return nil, err
-	}
-	return emulator.LoadOrInit(filepath.Join(dir, "emulator"))
+	return emulator.LoadOrInit(filepath.Join(authorityDir, "emulator"))
 })
+
+var authorityDir string
 
 func testAuthority(t testing.TB) *emulator.Authority {
 	t.Helper()
@@ -37,10 +35,12 @@ func testAuthority(t testing.TB) *emulator.Authority {
 }
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if a, err := authority(); err == nil {
-		os.RemoveAll(filepath.Dir(a.Dir()))
+	var err error
+	if authorityDir, err = os.MkdirTemp("", "cloister-authority-"); err != nil {
+		panic(err)
 	}
+	code := m.Run()
+	os.RemoveAll(authorityDir)
 	os.Exit(code)
 }
 

@@ -19,13 +19,12 @@ import (
 	"github.com/cloister-cc/cloister/snp/measure"
 )
 
+// attestKeys are made once for all tests: RSA-4096 keys take seconds.
 var attestKeys = sync.OnceValues(func() (*emulator.Authority, error) {
-	dir, err := os.MkdirTemp("", "cloister-attest-test-")
-	if err != nil {
-		return nil, err
-	}
-	return emulator.LoadOrInit(filepath.Join(dir, "emulator"))
+	return emulator.LoadOrInit(filepath.Join(attestKeysDir, "emulator"))
 })
+
+var attestKeysDir string
 
 // attestBench is a directory with everything a relying party has.
 type attestBench struct {
@@ -335,4 +334,14 @@ func TestDevTEE(t *testing.T) {
 	if code := run(context.Background(), []string{"dev", "tee", "disk", "-o", disk, "--host-data", "ab", "--measurement", strings.Repeat("cd", 48)}); code != 2 {
 		t.Errorf("short host data: got exit code %d, want 2", code)
 	}
+}
+
+func TestMain(m *testing.M) {
+	var err error
+	if attestKeysDir, err = os.MkdirTemp("", "cloister-attest-test-"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(attestKeysDir)
+	os.Exit(code)
 }

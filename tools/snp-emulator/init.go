@@ -47,6 +47,12 @@ func prepare(ctx context.Context, stderr io.Writer) error {
 			return err
 		}
 	}
+	// The server starts up (a good part of the time under emulation) while the modules load; it is told of the disk when there is one.
+	child, err := startServer()
+	if err != nil {
+		return err
+	}
+	defer child.close()
 	if err := loadModules(); err != nil {
 		return err
 	}
@@ -54,16 +60,16 @@ func prepare(ctx context.Context, stderr io.Writer) error {
 	if errors.Is(err, emulator.ErrNoTEEDisk) {
 		// The machine was not asked to emulate anything. Production code will find no device, and refuse.
 		fmt.Fprintln(stderr, "snp-emulator: "+err.Error()+": going on without an SNP device")
-		return nil
+		return child.dismiss()
 	}
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if err := startServer(filepath.Join("/dev", disk)); err != nil {
+	if err := child.serve(filepath.Join("/dev", disk)); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	return probe(ctx)
 }
 
@@ -103,30 +109,62 @@ func loadModules() error {
 	return g.Wait()
 }
 
-// startServer starts this program once more as the device server and returns when the server says that it serves. The child is PID 1's and
-// stays so; it keeps the old root directory when the agent moves to a new one, which is all it needs.
-func startServer(disk string) error {
-	r, w, err := os.Pipe()
+// server is the device server: this program once more, as a child. It is PID 1's child and stays so; it keeps the old root directory when the
+// agent moves to a new one, which is all it needs.
+type server struct {
+	process *os.Process
+	order   *os.File // what it is told: the disk's path
+	answer  *os.File // what it says: readyLine
+}
+
+func startServer() (_ *server, err error) {
+	orderR, orderW, err := os.Pipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer r.Close()
-	argv := []string{"snp-emulator", "serve", "--tee", disk, "--cuse", cuseDevice, "--tsm", configfsDir, "--ready-fd", "3"}
+	defer orderR.Close()
+	answerR, answerW, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(err, orderW.Close())
+	}
+	defer answerW.Close()
+	argv := []string{"snp-emulator", "serve", "--cuse", cuseDevice, "--tsm", configfsDir, "--ready-fd", "3", "--order-fd", "4"}
 	child, err := os.StartProcess("/proc/self/exe", argv, &os.ProcAttr{
 		Dir:   "/",
-		Files: []*os.File{nil, os.Stdout, os.Stderr, w},
+		Files: []*os.File{nil, os.Stdout, os.Stderr, answerW, orderR},
 		Sys:   &syscall.SysProcAttr{Setsid: true}, // no signal meant for the agent's group reaches it
 	})
-	w.Close()
+	s := &server{process: child, order: orderW, answer: answerR}
 	if err != nil {
-		return fmt.Errorf("start the device server: %w", err)
+		s.close()
+		return nil, fmt.Errorf("start the device server: %w", err)
 	}
 	spare(child.Pid)
-	line, err := bufio.NewReader(r).ReadString('\n')
+	return s, nil
+}
+
+func (s *server) close() {
+	s.order.Close()
+	s.answer.Close()
+}
+
+// serve names the disk and returns when the interfaces are served.
+func (s *server) serve(disk string) error {
+	if _, err := s.order.WriteString(disk + "\n"); err != nil {
+		return fmt.Errorf("start the device server: %w: it ended, see its message above", err)
+	}
+	line, err := bufio.NewReader(s.answer).ReadString('\n')
 	if err != nil || line != readyLine {
 		return fmt.Errorf("start the device server: got %q, want %q: it ended, see its message above: %w", line, readyLine, err)
 	}
-	return child.Release()
+	return s.process.Release()
+}
+
+// dismiss lets the server end without having served, and leaves no zombie to the agent.
+func (s *server) dismiss() error {
+	s.order.Close()
+	_, err := s.process.Wait()
+	return err
 }
 
 // spare keeps the OOM killer away: in a real machine nothing can kill the firmware. Without the right to do so it goes on unspared.
@@ -134,25 +172,23 @@ func spare(pid int) {
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("-1000"), 0)
 }
 
-// probe asks both interfaces for a report, as the agent will.
+// probe tries both interfaces, as the agent will: a report from the device, an entry in the tree.
 func probe(ctx context.Context) error {
 	if err := awaitNode(ctx, snp.DefaultDevicePath); err != nil {
 		return err
 	}
-	for _, opts := range []snp.OpenOptions{
-		{DevicePath: snp.DefaultDevicePath, TSMRoot: "/nonexistent"},
-		{DevicePath: "/nonexistent", TSMRoot: snp.DefaultTSMRoot},
-	} {
-		dev, err := snp.Open(ctx, opts)
-		if err != nil {
-			return fmt.Errorf("probe: %w", err)
-		}
-		if _, err := snp.Self(ctx, dev); err != nil {
-			return fmt.Errorf("probe %s: %w", dev, err)
-		}
-		if c, ok := dev.(io.Closer); ok {
-			c.Close()
-		}
+	dev, err := snp.Open(ctx, snp.OpenOptions{DevicePath: snp.DefaultDevicePath, TSMRoot: "/nonexistent"})
+	if err != nil {
+		return fmt.Errorf("probe: %w", err)
+	}
+	if c, ok := dev.(io.Closer); ok {
+		defer c.Close()
+	}
+	if _, err := snp.Self(ctx, dev); err != nil {
+		return fmt.Errorf("probe %s: %w", dev, err)
+	}
+	if _, err := snp.Open(ctx, snp.OpenOptions{DevicePath: "/nonexistent", TSMRoot: snp.DefaultTSMRoot}); err != nil {
+		return fmt.Errorf("probe: %w", err)
 	}
 	return nil
 }

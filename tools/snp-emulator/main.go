@@ -72,7 +72,7 @@ func dispatch(argv []string, stderr io.Writer) error {
 // serveFlags are the arguments of the serving process.
 type serveFlags struct {
 	tee, cuse, tsm, device string
-	ready                  int
+	ready, order           int
 }
 
 func (f *serveFlags) parse(args []string) error {
@@ -82,11 +82,12 @@ func (f *serveFlags) parse(args []string) error {
 	set.StringVar(&f.cuse, "cuse", "", "the kernel's CUSE device; empty: no character device")
 	set.StringVar(&f.device, "device", "sev-guest", "name of the character device")
 	set.StringVar(&f.tsm, "tsm", "", "directory to mount the configfs-tsm tree over; empty: none")
+	set.IntVar(&f.order, "order-fd", -1, "descriptor to read --tee from, as a line; closed instead: do not serve")
 	set.IntVar(&f.ready, "ready-fd", -1, "descriptor to write a line to once the interfaces are served")
 	if err := set.Parse(args); err != nil {
 		return &usageError{err}
 	}
-	if f.tee == "" || f.cuse == "" && f.tsm == "" || set.NArg() != 0 {
+	if (f.tee == "") == (f.order < 0) || f.cuse == "" && f.tsm == "" || set.NArg() != 0 {
 		return &usageError{errors.New("serve: want --tee and one of --cuse and --tsm")}
 	}
 	return nil

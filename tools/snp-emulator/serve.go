@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 
 	"github.com/cloister-cc/cloister/snp/emulator"
 )
@@ -14,6 +17,11 @@ func serve(ctx context.Context, args []string) (err error) {
 	var f serveFlags
 	if err := f.parse(args); err != nil {
 		return err
+	}
+	if f.order >= 0 {
+		if f.tee, err = awaitOrder(f.order); f.tee == "" {
+			return err
+		}
 	}
 	params, err := readParams(f.tee)
 	if err != nil {
@@ -49,6 +57,20 @@ func serve(ctx context.Context, args []string) (err error) {
 		}
 	}
 	return waitFor(ctx, devices)
+}
+
+// awaitOrder waits for the path of the disk; none comes when there is nothing to serve.
+func awaitOrder(fd int) (string, error) {
+	f := os.NewFile(uintptr(fd), "order")
+	if f == nil {
+		return "", fmt.Errorf("read order: descriptor %d is not open", fd)
+	}
+	defer f.Close()
+	line, err := bufio.NewReader(f).ReadString('\n')
+	if errors.Is(err, io.EOF) && line == "" {
+		return "", nil
+	}
+	return strings.TrimSuffix(line, "\n"), err
 }
 
 func readParams(path string) (emulator.TEEParams, error) {

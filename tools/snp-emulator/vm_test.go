@@ -53,6 +53,15 @@ func TestInVM(t *testing.T) {
 			t.Log(strings.TrimSpace(line))
 		}
 	}
+
+	// The same image without the disk is a machine without SNP: nothing is emulated, and what comes after finds no device.
+	config.TEEDisk, config.Console = "", config.Console+".2"
+	console = boot(ctx, t, config)
+	for _, want := range []string{"going on without an SNP device", "ok pid: 1,", "FAIL open: ", "no SEV-SNP report device", "guestcheck: done"} {
+		if !strings.Contains(console, want) {
+			t.Errorf("without the disk: %q is missing on the console:\n%s", want, console)
+		}
+	}
 }
 
 func buildProgram(ctx context.Context, t *testing.T, out, pkg string) string {
