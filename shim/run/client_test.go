@@ -50,6 +50,7 @@ type fakeAgent struct {
 	policy string
 	ooms   chan string
 	create []*api.CreateContainerRequest
+	copied []*api.CopyFileRequest
 	// onCreate sees each request before it is answered.
 	onCreate func(*api.CreateContainerRequest)
 }
@@ -93,6 +94,13 @@ func (a *fakeAgent) UpdateInterface(_ context.Context, r *api.UpdateInterfaceReq
 
 func (a *fakeAgent) UpdateRoutes(_ context.Context, r *api.UpdateRoutesRequest) (*api.Routes, error) {
 	return r.Routes, a.record("UpdateRoutes")
+}
+
+func (a *fakeAgent) CopyFile(_ context.Context, r *api.CopyFileRequest) (*emptypb.Empty, error) {
+	a.mu.Lock()
+	a.copied = append(a.copied, r)
+	a.mu.Unlock()
+	return &emptypb.Empty{}, a.record("CopyFile")
 }
 
 func (a *fakeAgent) CreateSandbox(context.Context, *api.CreateSandboxRequest) (*emptypb.Empty, error) {

@@ -35,11 +35,15 @@ func (s *Sandbox) Prepare(ctx context.Context, c *Container) (*api.CreateContain
 		return nil, fmt.Errorf("prepare container %q: %w", c.Name, err)
 	}
 	c.ID = newID()
-	return &api.CreateContainerRequest{
+	request := &api.CreateContainerRequest{
 		ContainerId: c.ID, ExecId: c.ID,
 		Storages: storages(c.ID, c.Disks, addresses),
 		OCI:      c.OCI(pod.Names{SandboxID: s.id, ContainerID: c.ID}),
-	}, nil
+	}
+	if err := s.copyHosts(ctx, request); err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare container %q: %w", c.Name, err), s.Discard(context.WithoutCancel(ctx), c))
+	}
+	return request, nil
 }
 
 // Discard gives back what Prepare took, for a container that was not created.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cloister-cc/cloister/agent/initdata"
+	"github.com/cloister-cc/cloister/shim/pod"
 	"github.com/cloister-cc/cloister/shim/vm"
 )
 
@@ -51,6 +52,8 @@ type Options struct {
 	Network   bool
 	Forward   []vm.PortForward
 	Hostname  string
+	// HostAliases are lines for the containers' hosts file; the agent reads them line by line and writes the file itself.
+	HostAliases []pod.HostAlias
 	// Detached lets the VM outlive this process.
 	Detached bool
 

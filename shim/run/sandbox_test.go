@@ -202,6 +202,27 @@ func TestCreateRequestStorages(t *testing.T) {
 	}
 }
 
+func TestHostAliasesAreCopied(t *testing.T) {
+	b := newTestbed(t)
+	b.options.HostAliases = []pod.HostAlias{{IP: "10.1.2.3", Hostnames: []string{"db", "db.local"}}}
+	s, err := Start(testContext(t), b.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop(testContext(t))
+	if err := s.CreateContainer(testContext(t), testContainer("web", "1")); err != nil {
+		t.Fatal(err)
+	}
+	mounts := b.agent.create[0].OCI.Mounts
+	last := mounts[len(mounts)-1]
+	if len(b.agent.copied) != 1 || last.Destination != "/etc/hosts" || last.Source != b.agent.copied[0].Path {
+		t.Fatalf("copied got %v, mount got %v", b.agent.copied, last)
+	}
+	if got := string(b.agent.copied[0].Data); got != "10.1.2.3\tdb\tdb.local\n" {
+		t.Errorf("file got %q", got)
+	}
+}
+
 func TestTEEDiskCarriesHostData(t *testing.T) {
 	lie := [32]byte{1, 2, 3}
 	for name, c := range map[string]struct {

@@ -278,7 +278,7 @@ func TestConfinement(t *testing.T) {
 		}
 	})
 	t.Run("names", func(t *testing.T) {
-		if root.Hostname != "e2e" || !strings.Contains(root.Hosts, "e2e") || !strings.Contains(root.Resolv, "10.0.2.3") {
+		if root.Hostname != "e2e" || !strings.Contains(root.Hosts, "e2e") || !strings.Contains(root.Hosts, "10.0.2.9\telsewhere") || !strings.Contains(root.Resolv, "10.0.2.3") {
 			t.Errorf("got host name %q, hosts %q, resolv.conf %q", root.Hostname, root.Hosts, root.Resolv)
 		}
 		if root.Umask != 0o022 {

@@ -51,7 +51,8 @@ func vmOptions(policy []byte) (run.Options, error) {
 	}
 	return run.Options{
 		Name: "e2e", Policy: policy, TEE: vm.TEEEmulated, Guest: image, Kernel: kernel, MemoryMiB: 640, Network: true,
-		StateDir: filepath.Join(dir, "state"), Keep: true, Emulator: filepath.Join(scratch, "authority"),
+		HostAliases: []pod.HostAlias{{IP: "10.0.2.9", Hostnames: []string{"elsewhere"}}},
+		StateDir:    filepath.Join(dir, "state"), Keep: true, Emulator: filepath.Join(scratch, "authority"),
 	}, nil
 }
 

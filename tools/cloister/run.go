@@ -130,7 +130,7 @@ func (r *podRun) prepare(ctx context.Context, ui *ui, forward []vm.PortForward) 
 		return podrun.Options{}, nil, err
 	}
 	o := podrun.Options{
-		Name: p.Name, Hostname: p.Hostname, TEE: vm.TEE(r.tee), Firmware: r.firmware, Guest: r.guest, StateDir: r.stateDir,
+		Name: p.Name, Hostname: p.Hostname, HostAliases: p.HostAliases, TEE: vm.TEE(r.tee), Firmware: r.firmware, Guest: r.guest, StateDir: r.stateDir,
 		Keep: r.keep, VCPUs: r.cpus, MemoryMiB: r.memory, Network: true, Forward: append(forward, podForwards(p)...),
 		Log: ui, Stage: ui.stage,
 	}
