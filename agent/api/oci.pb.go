@@ -1,4 +1,4 @@
-// The OCI runtime specification as it travels on the agent's wire. Names and numbers are Kata's (spec/agent-api-kata.md
+// The OCI runtime specification as it travels on the agent's wire. Names and numbers are Kata's (agent API contract
 // section 1.3), so that Kata's shims can drive this agent; the field names keep their upper-case spelling because
 // agent_policy documents refer to them by it.
 

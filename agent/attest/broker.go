@@ -2,7 +2,6 @@ package attest
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -113,7 +112,20 @@ func (b *Broker) Bundle(ctx context.Context, nonce []byte) ([]byte, error) {
 	if len(nonce) < minNonce || len(nonce) > maxNonce {
 		return nil, fmt.Errorf("nonce: got %d bytes, want %d to %d", len(nonce), minNonce, maxNonce)
 	}
-	ev, err := b.report(ctx, hashed(nonce))
+	return b.bundle(ctx, hashed(nonce))
+}
+
+// HostBundle is Bundle for the host, in its own domain of REPORT_DATA: the host gets evidence of the guest, and never what a workload would get
+// over the same bytes.
+func (b *Broker) HostBundle(ctx context.Context, nonce []byte) ([]byte, error) {
+	if len(nonce) < minNonce || len(nonce) > maxNonce {
+		return nil, fmt.Errorf("nonce: got %d bytes, want %d to %d", len(nonce), minNonce, maxNonce)
+	}
+	return b.bundle(ctx, snp.HostReportData(nonce))
+}
+
+func (b *Broker) bundle(ctx context.Context, data [64]byte) ([]byte, error) {
+	ev, err := b.report(ctx, data)
 	if err != nil {
 		return nil, err
 	}
@@ -128,12 +140,7 @@ func (b *Broker) Bundle(ctx context.Context, nonce []byte) ([]byte, error) {
 }
 
 // hashed is REPORT_DATA of the Azure shapes and of bundles.
-func hashed(data []byte) [64]byte {
-	var out [64]byte
-	sum := sha256.Sum256(data)
-	copy(out[:], sum[:])
-	return out
-}
+func hashed(data []byte) [64]byte { return snp.HashedReportData(data) }
 
 // report asks the device, once for all callers that want the same REPORT_DATA at the same time: the answer says the same
 // to each of them. The call does not end with the caller that began it, because the others wait for it too, and because

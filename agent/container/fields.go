@@ -1,6 +1,6 @@
 package container
 
-// fate says what becomes of a field of the wire's OCI specification (design section 2.1).
+// fate says what becomes of a field of the wire's OCI specification (docs/architecture.md).
 type fate string
 
 const (
@@ -50,8 +50,8 @@ var fields = map[string]fate{
 	"Linux.Devices":           refused,
 	"Linux.Seccomp":           judged,
 	"Linux.RootfsPropagation": replaced,
-	"Linux.MaskedPaths":       taken,
-	"Linux.ReadonlyPaths":     taken,
+	"Linux.MaskedPaths":       replaced,
+	"Linux.ReadonlyPaths":     replaced,
 	"Linux.MountLabel":        ignored,
 	"Linux.IntelRdt":          ignored,
 

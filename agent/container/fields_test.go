@@ -2,6 +2,7 @@ package container
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,7 +70,6 @@ func TestParseRefuses(t *testing.T) {
 		{"oom-score", func(s *api.Spec) { s.Process.OOMScoreAdj = -998 }, "Process.OOMScoreAdj"},
 		{"hostname", func(s *api.Spec) { s.Hostname = "a\n127.0.0.1 b" }, "OCI.Hostname"},
 		{"type", func(s *api.Spec) { s.Annotations = map[string]string{AnnotationType: "Sandbox"} }, "OCI.Annotations"},
-		{"masked", func(s *api.Spec) { s.Linux.MaskedPaths = []string{"proc"} }, "OCI.Linux.MaskedPaths"},
 		{"capability", func(s *api.Spec) { s.Process.Capabilities = &api.LinuxCapabilities{Bounding: []string{"ALL"}} }, "Process.Capabilities"},
 		{"pids", func(s *api.Spec) { s.Linux.Resources = &api.LinuxResources{Pids: &api.LinuxPids{Limit: -2}} }, "resources.Pids"},
 		{"oom-killer", func(s *api.Spec) {
@@ -135,6 +135,24 @@ func TestSplitMountsReplacesWhatRuntimesDriftIn(t *testing.T) {
 	}
 	if fixed, _ := SplitMounts(asked, true); !hasRW(fixed, "/sys") {
 		t.Error("a privileged container that asks for a writable /sys did not get it")
+	}
+}
+
+// A path the host could mask would be a file of the workload's made empty, and no policy is asked about it.
+func TestHostMasksNothing(t *testing.T) {
+	s := spec()
+	s.Linux.MaskedPaths = []string{"/etc/app/acl.conf"}
+	s.Linux.ReadonlyPaths = []string{"/var/lib/app"}
+	r, err := Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := (&Plan{Request: r}).Spec()
+	if !slices.Equal(out.Linux.MaskedPaths, defaultMasked) || !slices.Equal(out.Linux.ReadonlyPaths, defaultReadonly) {
+		t.Fatalf("got %v and %v, want the agent's own lists", out.Linux.MaskedPaths, out.Linux.ReadonlyPaths)
+	}
+	if fixed, _ := SplitMounts([]specs.Mount{mount("/run", "tmpfs", "tmpfs")}, false); slices.ContainsFunc(fixed, func(m specs.Mount) bool { return m.Destination == "/run" }) {
+		t.Fatal("the host hides the image's /run")
 	}
 }
 

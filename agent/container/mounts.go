@@ -8,10 +8,11 @@ import (
 
 // A fixedMount is a mount that every container runtime asks for in its own words. The agent recognises it by destination and
 // type and puts its own entry in its place, in the policy's input too, so that a containerd upgrade that changes an option
-// cannot break a policy (design section 2.1).
+// cannot break a policy (docs/architecture.md).
 type fixedMount struct {
 	types  []string // types by which a request's mount is recognised
 	always bool     // given whether or not the request asks for it
+	never  bool     // not given even when it asks
 	entry  specs.Mount
 	rw     *specs.Mount // the writable variant, for privileged containers that ask for it
 }
@@ -31,7 +32,8 @@ var fixedMounts = []fixedMount{
 		types: []string{"cgroup", "cgroup2"}, always: true, entry: mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"),
 		rw: ptr(mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "rw")),
 	},
-	{types: []string{"tmpfs"}, entry: mount("/run", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k")},
+	// Some runtimes put a tmpfs over /run. It would hide what the image has there, and policies take it without mention: it is not mounted.
+	{types: []string{"tmpfs"}, entry: mount("/run", "tmpfs", "tmpfs"), never: true},
 }
 
 func mount(dest, typ, source string, options ...string) specs.Mount {
@@ -54,6 +56,7 @@ func SplitMounts(requested []specs.Mount, privileged bool) (fixed, own []specs.M
 	for _, f := range fixedMounts {
 		m, ok := asked[f.entry.Destination]
 		switch {
+		case f.never:
 		case ok && privileged && f.rw != nil && slices.Contains(m.Options, "rw"):
 			fixed = append(fixed, *f.rw)
 		case ok || f.always:
@@ -72,22 +75,11 @@ func findFixed(m specs.Mount) *fixedMount {
 	return nil
 }
 
-// The paths that no unprivileged container sees, whatever the request says (design section 2.1).
+// The paths that no unprivileged container sees, whatever the request says (docs/architecture.md).
 var (
 	defaultMasked = []string{
 		"/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-		"/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
+		"/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/proc/interrupts", "/sys/firmware", "/sys/devices/virtual/powercap",
 	}
 	defaultReadonly = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 )
-
-// withDefaults is the union of the runtime's defaults and what the request adds.
-func withDefaults(defaults, requested []string) []string {
-	out := slices.Clone(defaults)
-	for _, p := range requested {
-		if !slices.Contains(out, p) {
-			out = append(out, p)
-		}
-	}
-	return out
-}

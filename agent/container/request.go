@@ -72,15 +72,13 @@ type Request struct {
 	Seccomp      *specs.LinuxSeccomp
 	Sysctl       map[string]string
 	Resources    *specs.LinuxResources
-	MaskedPaths  []string
-	Readonlys    []string
 	Privileged   bool
 	IsSandbox    bool   // container type "sandbox"
 	SandboxID    string // "" when the request does not say
 	HasSandboxID bool
 }
 
-// Parse checks the form of an OCI spec on the wire (design section 2.1, spec/agent-api-kata.md 1.3). A nil process, root or
+// Parse checks the form of an OCI spec on the wire (docs/architecture.md). A nil process, root or
 // linux section, and every field that the table refuses, is an error that names the field.
 func Parse(s *api.Spec) (*Request, error) {
 	switch {
@@ -116,12 +114,6 @@ func Parse(s *api.Spec) (*Request, error) {
 	if r.Resources, err = ParseResources(s.Linux.Resources, true); err != nil {
 		return nil, err
 	}
-	if r.MaskedPaths, err = parsePaths("OCI.Linux.MaskedPaths", s.Linux.MaskedPaths); err != nil {
-		return nil, err
-	}
-	if r.Readonlys, err = parsePaths("OCI.Linux.ReadonlyPaths", s.Linux.ReadonlyPaths); err != nil {
-		return nil, err
-	}
 	r.Privileged = isPrivileged(s, r)
 	switch t := s.Annotations[AnnotationType]; t {
 	case "", "container":
@@ -139,7 +131,7 @@ func isPrivileged(s *api.Spec, r *Request) bool {
 	if s.Annotations[AnnotationPrivileged] == "true" {
 		return true
 	}
-	if len(r.MaskedPaths) != 0 {
+	if len(s.Linux.MaskedPaths) != 0 {
 		return false
 	}
 	return slices.ContainsFunc(r.Mounts, func(m specs.Mount) bool {
@@ -270,18 +262,6 @@ func parseSysctl(in map[string]string) (map[string]string, error) {
 		}
 		if !form.MatchString(v) {
 			return nil, refuse("OCI.Linux.Sysctl["+k+"]", "has a value of another form")
-		}
-	}
-	return in, nil
-}
-
-func parsePaths(field string, in []string) ([]string, error) {
-	if len(in) > 256 {
-		return nil, refuse(field, "has too many entries")
-	}
-	for _, p := range in {
-		if err := checkPath(field, p); err != nil {
-			return nil, err
 		}
 	}
 	return in, nil

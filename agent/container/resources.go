@@ -10,7 +10,7 @@ import (
 
 // ParseResources takes CPU, memory, pids and hugepage limits after a range check. On create (lenient), device, block and
 // network rules are ignored, for containerd always sends some; on update they are refused when not empty
-// (design section 3, UpdateContainer).
+// (docs/architecture.md).
 func ParseResources(in *api.LinuxResources, lenient bool) (*specs.LinuxResources, error) {
 	out := &specs.LinuxResources{}
 	if in == nil {

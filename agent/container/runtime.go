@@ -163,7 +163,7 @@ func (e *RuntimeError) Error() string { return "container runtime " + e.Op + ": 
 func (e *RuntimeError) Unwrap() error { return e.Err }
 
 // explain reads crun's log for the reason. A runtime that ended by itself with its own exit code has not started the process;
-// anything else leaves that open (design section 2, point 4).
+// anything else leaves that open (docs/architecture.md).
 func (r *Runtime) explain(op, log string, err error) error {
 	out := &RuntimeError{Op: op, Reason: "failed", Err: ErrUnknownOutcome, Detail: err.Error()}
 	var exit *runc.ExitError

@@ -1,6 +1,6 @@
 // Package gate is the one place where a host's request meets the policy.
 //
-// Rows says of every method what is asked before it acts (design section 3). The server admits a call only through its row; a
+// Rows says of every method what is asked before it acts (docs/architecture.md). The server admits a call only through its row; a
 // method without one is refused, and a test compares the rows with the services' descriptors in both directions. Until a
 // policy is bound to the hardware report, only the rows that say so are admitted.
 //

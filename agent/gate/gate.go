@@ -16,8 +16,11 @@ import (
 	"github.com/cloister-cc/cloister/enforcer"
 )
 
-// MaxRefusal is the length of a refusal's first line, in bytes (design section 2).
+// MaxRefusal is the length of a refusal's first line, in bytes (docs/architecture.md).
 const MaxRefusal = 512
+
+// MaxInitdataPolicy is the size of a policy that comes by an initdata disk, in bytes; by SetPolicy the frame is the bound (docs/architecture.md).
+const MaxInitdataPolicy = 64 << 20
 
 // HostData reads HOST_DATA of a fresh report of the guest's own SNP device.
 type HostData func(ctx context.Context) ([32]byte, error)
@@ -47,7 +50,7 @@ type Policy struct {
 	Text     []byte
 	Digest   [32]byte // what HOST_DATA holds
 	Initdata []byte   // the document, when the policy came by an initdata disk
-	Broker   bool     // the policy names cloister:// grants: only what it names is given (design section 7)
+	Broker   bool     // the policy names cloister:// grants: only what it names is given (docs/architecture.md)
 	Logging  bool     // runtime_logging was allowed when the policy was bound
 }
 
@@ -87,17 +90,19 @@ func NeedsWhole(method string) bool {
 
 // BindPolicy binds the text of a SetPolicy request: HOST_DATA must be its SHA-256.
 func (g *Gate) BindPolicy(ctx context.Context, text []byte) error {
-	return g.bind(ctx, sha256.Sum256(text), &Policy{Text: text})
+	return g.bind(ctx, sha256.Sum256(text), &Policy{Text: text}, g.opt.Enforcer)
 }
 
 // BindInitdata binds the policy of an initdata document: HOST_DATA must be the first 32 bytes of the document's digest.
 func (g *Gate) BindInitdata(ctx context.Context, digest [32]byte, document, text []byte) error {
-	return g.bind(ctx, digest, &Policy{Text: text, Initdata: document})
+	opt := g.opt.Enforcer
+	opt.PolicyLimit = MaxInitdataPolicy
+	return g.bind(ctx, digest, &Policy{Text: text, Initdata: document}, opt)
 }
 
 var grants = regexp.MustCompile(`cloister://(attest|sev-guest|keys)`)
 
-func (g *Gate) bind(ctx context.Context, digest [32]byte, p *Policy) error {
+func (g *Gate) bind(ctx context.Context, digest [32]byte, p *Policy, opt enforcer.Options) error {
 	const message = "SetPolicyRequest"
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -108,7 +113,7 @@ func (g *Gate) bind(ctx context.Context, digest [32]byte, p *Policy) error {
 		return Refusal(message, err.Error())
 	}
 	p.Text = bytes.Clone(p.Text)
-	e, err := enforcer.Load(ctx, p.Text, g.opt.Enforcer)
+	e, err := enforcer.Load(ctx, p.Text, opt)
 	if err != nil {
 		return Refusal(message, "the policy does not load: "+err.Error())
 	}
@@ -155,10 +160,11 @@ func (g *Gate) Decide(ctx context.Context, message string, in enforcer.Input) (*
 	if !errors.As(err, &denial) {
 		return nil, Refusal(message, fmt.Sprintf("%s: could not decide: %v", in.Point(), err))
 	}
-	g.denials.keep(denial)
 	line := refusalLine(message, denial.Error())
 	if p.Logging {
-		line += "\n" + denial.PolicyDecision()
+		text := denial.PolicyDecision()
+		g.denials.keep(denial.ID, text)
+		line += "\n" + text
 	}
 	return nil, status.Error(codes.PermissionDenied, line)
 }

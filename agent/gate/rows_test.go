@@ -43,7 +43,7 @@ func TestRowsAreTheServices(t *testing.T) {
 	}
 }
 
-// What is admitted before a policy is bound, and nothing else (design section 3).
+// What is admitted before a policy is bound, and nothing else (docs/architecture.md).
 func TestUnboundAdmitsFour(t *testing.T) {
 	g := New(Options{})
 	open := map[string]bool{

@@ -7,7 +7,9 @@ import (
 
 // ErrLinkNotFound says that no virtio-net device has the MAC address (yet). Its text is fixed: Kata's shim repeats
 // UpdateInterface for as long as the answer contains these two words, because the device is plugged asynchronously.
-var ErrLinkNotFound = errors.New("Link not found") //nolint:staticcheck // clients match this text, capital included
+//
+//lint:ignore ST1005 Kata's shim looks for these words
+var ErrLinkNotFound = errors.New("Link not found")
 
 // ErrInvalid marks a request that is refused for its form.
 var ErrInvalid = errors.New("invalid network request")

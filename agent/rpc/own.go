@@ -48,8 +48,8 @@ func (o own) Explain(ctx context.Context, r *api.ExplainRequest) (*api.ExplainRe
 	return &api.ExplainResponse{Json: text}, nil
 }
 
-// Evidence returns a report over the caller's nonce, with the policy it binds. The report says nothing that the host could
-// not ask the processor for itself.
+// Evidence returns a report over the host's nonce, with the policy it binds, in the host's own domain of REPORT_DATA: it never is what a
+// workload would get over the same bytes.
 func (o own) Evidence(ctx context.Context, r *api.EvidenceRequest) (*api.EvidenceResponse, error) {
 	if len(r.Nonce) < 16 || len(r.Nonce) > 64 {
 		return nil, bad("nonce: got %d bytes, want 16 to 64", len(r.Nonce))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,12 @@ import (
 	"github.com/cloister-cc/cloister/agent/network"
 	"github.com/cloister-cc/cloister/agent/sandbox"
 )
+
+// maxParts is how many messages and list entries a request may have; a pod's largest has some hundreds.
+const maxParts = 20000
+
+// maxActive is how many requests may be under way: reads and waits of every process of a full pod, with room to spare.
+const maxActive = 4096
 
 // maxDepth is the nesting that a message may have; Kata's deepest has seven.
 const maxDepth = 16
@@ -49,6 +56,9 @@ type Config struct {
 type Service struct {
 	cfg    *Config
 	panics atomic.Uint64
+	active atomic.Int64
+
+	decoding sync.Mutex
 }
 
 // NewServer makes the ttrpc server with every service registered behind the gate.
@@ -78,6 +88,11 @@ func (s *Service) intercept(ctx context.Context, unmarshal ttrpc.Unmarshaler, in
 		s.cfg.Metrics.observe(method, status.Code(err), time.Since(start))
 		s.log(method, err, time.Since(start))
 	}()
+	if s.active.Add(1) > maxActive {
+		s.active.Add(-1)
+		return nil, status.Error(codes.ResourceExhausted, "too many requests are under way")
+	}
+	defer s.active.Add(-1)
 	// An initdata disk may still be on its way to being bound: who needs a policy waits for that before the gate looks.
 	if gate.NeedsWhole(method) {
 		if err := s.wait(ctx); err != nil {
@@ -87,16 +102,29 @@ func (s *Service) intercept(ctx context.Context, unmarshal ttrpc.Unmarshaler, in
 	if _, err := s.cfg.Gate.Admit(method); err != nil {
 		return nil, err
 	}
-	return handler(ctx, func(v any) error {
-		if err := unmarshal(v); err != nil {
-			return status.Error(codes.InvalidArgument, "the request does not decode")
-		}
-		m, ok := v.(proto.Message)
-		if !ok {
-			return status.Error(codes.Internal, "the request is not a message")
-		}
-		return checkMessage(m.ProtoReflect(), 0)
-	})
+	return handler(ctx, func(v any) error { return s.decode(unmarshal, v) })
+}
+
+// decode reads a request. A frame of 4 MiB can decode to a hundred times that: one is decoded at a time, and one with too many parts is let go
+// before the next.
+func (s *Service) decode(unmarshal ttrpc.Unmarshaler, v any) error {
+	s.decoding.Lock()
+	defer s.decoding.Unlock()
+	m, ok := v.(proto.Message)
+	if !ok {
+		return status.Error(codes.Internal, "the request is not a message")
+	}
+	err := unmarshal(v)
+	if err != nil {
+		err = status.Error(codes.InvalidArgument, "the request does not decode")
+	} else {
+		left := maxParts
+		err = checkMessage(m.ProtoReflect(), 0, &left)
+	}
+	if err != nil {
+		proto.Reset(m)
+	}
+	return err
 }
 
 // wait waits until the agent is whole.
@@ -152,10 +180,13 @@ func asStatus(err error) error {
 }
 
 // checkMessage refuses fields that the agent does not know, at any depth: what is not understood must not be passed over
-// (design section 2.1).
-func checkMessage(m protoreflect.Message, depth int) error {
+// (docs/architecture.md).
+func checkMessage(m protoreflect.Message, depth int, left *int) error {
 	if depth > maxDepth {
 		return status.Error(codes.InvalidArgument, "the request is nested too deeply")
+	}
+	if *left--; *left < 0 {
+		return status.Errorf(codes.InvalidArgument, "the request has more than %d parts", maxParts)
 	}
 	if len(m.GetUnknown()) > 0 {
 		return status.Errorf(codes.InvalidArgument, "%s holds a field that this agent does not know", m.Descriptor().FullName())
@@ -163,17 +194,21 @@ func checkMessage(m protoreflect.Message, depth int) error {
 	var err error
 	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		switch {
+		case f.IsList() && f.Message() == nil:
+			if *left -= v.List().Len(); *left < 0 {
+				err = status.Errorf(codes.InvalidArgument, "the request has more than %d parts", maxParts)
+			}
 		case f.IsMap() && f.MapValue().Message() != nil:
 			v.Map().Range(func(_ protoreflect.MapKey, e protoreflect.Value) bool {
-				err = checkMessage(e.Message(), depth+1)
+				err = checkMessage(e.Message(), depth+1, left)
 				return err == nil
 			})
 		case f.IsList() && f.Message() != nil && !f.IsMap():
 			for i := 0; i < v.List().Len() && err == nil; i++ {
-				err = checkMessage(v.List().Get(i).Message(), depth+1)
+				err = checkMessage(v.List().Get(i).Message(), depth+1, left)
 			}
 		case f.Message() != nil && !f.IsMap():
-			err = checkMessage(v.Message(), depth+1)
+			err = checkMessage(v.Message(), depth+1, left)
 		}
 		return err == nil
 	})

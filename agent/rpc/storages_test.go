@@ -81,7 +81,7 @@ func TestParseStoragesRefuses(t *testing.T) {
 
 func TestUnknownFieldsAreRefusedAtAnyDepth(t *testing.T) {
 	known := &api.CreateContainerRequest{ContainerId: "c", OCI: &api.Spec{Process: &api.Process{Args: []string{"x"}}}}
-	if err := checkMessage(known.ProtoReflect(), 0); err != nil {
+	if err := check(known); err != nil {
 		t.Fatalf("a message without unknown fields: got %v, want accepted", err)
 	}
 	extra := []byte{0xf8, 0x06, 0x01} // field 111, varint 1
@@ -96,8 +96,31 @@ func TestUnknownFieldsAreRefusedAtAnyDepth(t *testing.T) {
 	} {
 		r := proto.Clone(known).(*api.CreateContainerRequest)
 		spoil(r)
-		if err := checkMessage(r.ProtoReflect(), 0); status.Code(err) != codes.InvalidArgument {
+		if err := check(r); status.Code(err) != codes.InvalidArgument {
 			t.Errorf("%s: got %v, want InvalidArgument", name, err)
+		}
+	}
+}
+
+func check(m proto.Message) error {
+	left := maxParts
+	return checkMessage(m.ProtoReflect(), 0, &left)
+}
+
+// A frame of empty parts decodes to a hundred times its size.
+func TestTooManyPartsAreRefused(t *testing.T) {
+	for name, m := range map[string]proto.Message{
+		"messages": &api.CreateContainerRequest{Storages: func() []*api.Storage {
+			l := make([]*api.Storage, maxParts+1)
+			for i := range l {
+				l[i] = &api.Storage{}
+			}
+			return l
+		}()},
+		"strings": &api.CreateSandboxRequest{Dns: make([]string, maxParts+1)},
+	} {
+		if err := check(m); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "parts") {
+			t.Errorf("%s: got %v, want a refusal", name, err)
 		}
 	}
 }

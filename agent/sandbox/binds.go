@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -24,22 +25,48 @@ func (s *Sandbox) bindMounts(ctx context.Context, c *Container, planned []planne
 			if err != nil {
 				return nil, err
 			}
-			m.Source = dir
+			m.Source, m.Options = dir, dead(m.Options)
 		case p.file != "":
+			if err := s.writeOwn(p, u); err != nil {
+				return nil, err
+			}
 			m.Source = p.file
 			if m.Type != "bind" {
-				m.Type, m.Options = "bind", []string{"rbind", "rprivate", "rw", "nosuid", "nodev", "noexec"}
+				m.Type, m.Options = "bind", []string{"rbind", "rprivate", "rw"}
 			}
+			m.Options = dead(m.Options)
 		case p.root != "":
 			target := s.fs(containerDir(c.Key) + "/binds/" + strconv.Itoa(i))
 			if err := s.bind(ctx, c, p, target, u); err != nil {
 				return nil, err
 			}
 			m.Source = target
+			m.Options = append(slices.Clone(m.Options), "nosuid", "nodev")
+			if p.staged {
+				m.Options = dead(m.Options)
+			}
 		}
 		out = append(out, m)
 	}
 	return out, nil
+}
+
+// writeOwn writes a file of the container's that was only planned until now.
+func (s *Sandbox) writeOwn(p plannedMount, u *undo) error {
+	if p.text == nil {
+		return nil
+	}
+	if err := os.WriteFile(p.file, p.text, 0o644); err != nil {
+		return fmt.Errorf("write file: %w", err)
+	}
+	u.push(func(context.Context) error { return os.Remove(p.file) })
+	return nil
+}
+
+// dead adds what makes a mount hold nothing but data. The runtime mounts binds anew with the options it is given, and what the agent's own mount
+// had besides is lost then.
+func dead(options []string) []string {
+	return append(slices.Clone(options), "nosuid", "nodev", "noexec")
 }
 
 func (s *Sandbox) bind(ctx context.Context, c *Container, p plannedMount, target string, u *undo) error {

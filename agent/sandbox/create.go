@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"go.uber.org/zap"
@@ -18,7 +20,7 @@ import (
 
 const createMessage = "CreateContainerRequest"
 
-// umask is not on the wire; every container gets this one (design section 2.1).
+// umask is not on the wire; every container gets this one (docs/architecture.md).
 const (
 	umask     = 0o022
 	umaskText = "0022"
@@ -31,7 +33,7 @@ type CreateRequest struct {
 	Layers []storage.Address // top first
 }
 
-// CreateContainer runs the plan of design section 2: devices, scratch, overlay, users, create. Whatever fails, everything
+// CreateContainer runs the plan of docs/architecture.md: devices, scratch, overlay, users, create. Whatever fails, everything
 // before it is undone.
 func (s *Sandbox) CreateContainer(ctx context.Context, req CreateRequest) error {
 	if err := CheckID("container", req.ID); err != nil {
@@ -137,7 +139,7 @@ func (s *Sandbox) startRuntime(ctx context.Context, req CreateRequest, c *Contai
 	if dir, err := s.securityContext(c, req.OCI); err != nil {
 		return err
 	} else if dir != "" {
-		env = append(append([]string{}, env...), "UVM_SECURITY_CONTEXT_DIR="+dir)
+		env = append(slices.DeleteFunc(slices.Clone(env), func(e string) bool { return strings.HasPrefix(e, contextVariable) }), contextVariable+dir)
 	}
 	plan := &container.Plan{
 		Request: req.OCI, Env: env, Capabilities: fromCaps(d.Capabilities), Umask: umask,
@@ -192,6 +194,9 @@ func (s *Sandbox) watch(c *Container) error {
 	}()
 	return nil
 }
+
+// contextVariable tells a workload where its security context is (policy contract 4.3). It is the agent's to set, whatever the policy's rules match.
+const contextVariable = "UVM_SECURITY_CONTEXT_DIR="
 
 // createInput is the policy's view of the request (policy contract 2.3).
 func (s *Sandbox) createInput(r *container.Request, c *Container, users *users, mounts []plannedMount) (enforcer.CreateContainerInput, error) {
@@ -275,7 +280,7 @@ func (s *Sandbox) logRuntime(err error) {
 }
 
 // grantedDevices are the nodes the container gets: what its grants name, or in policies without grants the report device for
-// unprivileged containers (design section 7).
+// unprivileged containers (docs/architecture.md).
 func (s *Sandbox) grantedDevices(r *container.Request, mounts []plannedMount) []specs.LinuxDevice {
 	if s.cfg.ReportDevice == "" {
 		return nil

@@ -14,9 +14,9 @@ import (
 // maxHosts bounds a copied hosts file, in bytes.
 const maxHosts = 64 << 10
 
-// aliases writes the container's own hosts file when the host copied one: the pod's, and of the copied one the names and addresses that
-// are left after reading it line by line. It returns the path of the file, or nothing when there is none.
-func (s *Sandbox) aliases(own []specs.Mount, c *Container) (string, error) {
+// aliases makes the container's own hosts file when the host copied one: the pod's, and of the copied one the names and addresses that
+// are left after reading it line by line. Nothing is written before the policy has decided.
+func (s *Sandbox) aliases(own []specs.Mount) ([]byte, error) {
 	for _, m := range own {
 		entry, _, ok := sharedName(m.Source)
 		if m.Destination != "/etc/hosts" || !ok || s.cfg.Staging == nil {
@@ -24,27 +24,23 @@ func (s *Sandbox) aliases(own []specs.Mount, c *Container) (string, error) {
 		}
 		copied, err := s.cfg.Staging.Resolve(entry)
 		if err != nil {
-			return "", invalid("OCI.Mounts: copied file %.128q: %v", entry, err)
+			return nil, invalid("OCI.Mounts: copied file %.128q: %v", entry, err)
 		}
 		text, err := readHosts(copied)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		list, err := network.ParseHosts(text)
 		if err != nil {
-			return "", invalid("OCI.Mounts: copied hosts file: %v", err)
+			return nil, invalid("OCI.Mounts: copied hosts file: %v", err)
 		}
 		hosts, err := network.Hosts(s.pod.hostname, list)
 		if err != nil {
-			return "", invalid("OCI.Mounts: copied hosts file: %v", err)
+			return nil, invalid("OCI.Mounts: copied hosts file: %v", err)
 		}
-		file := s.fs(containerDir(c.Key) + "/hosts")
-		if err := os.WriteFile(file, hosts, 0o644); err != nil {
-			return "", fmt.Errorf("write hosts file: %w", err)
-		}
-		return file, nil
+		return hosts, nil
 	}
-	return "", nil
+	return nil, nil
 }
 
 func readHosts(path string) ([]byte, error) {

@@ -6,15 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
+	"strings"
 
 	"github.com/cloister-cc/cloister/agent/storage"
 	"github.com/cloister-cc/cloister/enforcer"
 )
 
 // mountLayers makes the request's layers available and returns their names, top first. Each disk is read, judged and mounted
-// on its own; one that is already in use is counted, and not asked about again (design section 2.2).
+// on its own; one that is already in use is counted, and not asked about again (docs/architecture.md).
 func (s *Sandbox) mountLayers(ctx context.Context, req CreateRequest, c *Container, u *undo) ([]string, error) {
 	var targets []string
 	for _, a := range req.Layers {
@@ -139,19 +138,16 @@ func removeTree(dir string) error {
 	return nil
 }
 
-// checkNoMounts compares device numbers of the known mount points with their directory's.
+// checkNoMounts looks for mounts beneath a directory in the kernel's own list.
 func checkNoMounts(dir string) error {
-	var base unix.Stat_t
-	if err := unix.Lstat(dir, &base); err != nil {
-		if err == unix.ENOENT {
-			return nil
-		}
-		return fmt.Errorf("stat container directory: %w", err)
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return fmt.Errorf("list mounts: %w", err)
 	}
-	for _, name := range []string{"rootfs", "scratch/" + filepath.Base(dir)} {
-		var st unix.Stat_t
-		if err := unix.Lstat(filepath.Join(dir, name), &st); err == nil && st.Dev != base.Dev {
-			return fmt.Errorf("remove container directory: %s is still mounted", name)
+	for line := range strings.Lines(string(text)) {
+		// The fifth field is the mount point; the agent's own paths have no characters that are escaped there.
+		if fields := strings.Fields(line); len(fields) > 4 && strings.HasPrefix(fields[4]+"/", dir+"/") {
+			return fmt.Errorf("remove container directory: %s is still mounted", strings.TrimPrefix(fields[4], dir+"/"))
 		}
 	}
 	return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/cloister-cc/cloister/agent/container"
 )
 
-// Prefixes of mount sources (design section 2.2).
+// Prefixes of mount sources (docs/architecture.md).
 const (
 	sandboxPrefix   = "sandbox://"
 	hugePagesPrefix = "hugepages://"
@@ -30,6 +30,8 @@ type plannedMount struct {
 	make   bool   // bind: a directory that comes to be when it is first used
 	grant  string // one of the grants, literally
 	file   string // bind of an agent's own file or directory
+	staged bool   // bind of what the host copied
+	text   []byte // content of file, written once the decision is taken
 }
 
 // planMounts maps every mount of a request, in order: the agent's fixed entries, the pod's files, then the workload's own.
@@ -49,12 +51,12 @@ func (s *Sandbox) planMounts(r *container.Request, c *Container) ([]plannedMount
 			judged: m.Source, file: s.fs(m.Source),
 		})
 		if m.Destination == "/etc/hosts" {
-			file, err := s.aliases(own, c)
+			text, err := s.aliases(own)
 			if err != nil {
 				return nil, err
 			}
-			if file != "" {
-				out[len(out)-1].file = file
+			if text != nil {
+				out[len(out)-1].file, out[len(out)-1].text = s.fs(containerDir(c.Key)+"/hosts.own"), text
 			}
 		}
 	}
@@ -121,7 +123,7 @@ func (s *Sandbox) planMount(m specs.Mount) (plannedMount, error) {
 		if err != nil {
 			return p, invalid("OCI.Mounts: copied file %.128q: %v", entry, err)
 		}
-		p.root, p.name = filepath.Dir(file), filepath.Base(file)
+		p.root, p.name, p.staged = filepath.Dir(file), filepath.Base(file), true
 		p.judged = path.Join(sandboxDir(s.pod.key), "shared", name)
 	}
 	return p, nil

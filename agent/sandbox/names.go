@@ -19,7 +19,7 @@ var (
 	keyForm = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
-// maxID is the length of an id, in bytes (design section 2.2).
+// maxID is the length of an id, in bytes (docs/architecture.md).
 const maxID = 128
 
 // CheckID says whether a container, sandbox or exec id has the form that ids have. Ids are never used as paths.
@@ -30,7 +30,7 @@ func CheckID(kind, id string) error {
 	return nil
 }
 
-// Key is the name under which the agent knows a container (design section 2.2): the id when it is 64 lower-case hex digits,
+// Key is the name under which the agent knows a container (docs/architecture.md): the id when it is 64 lower-case hex digits,
 // else the id's SHA-256.
 func Key(id string) string {
 	if keyForm.MatchString(id) {

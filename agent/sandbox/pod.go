@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	"github.com/cloister-cc/cloister/agent/container"
@@ -163,8 +164,8 @@ func (s *Sandbox) DestroyPod(ctx context.Context) error {
 		if err := s.unmounted("the pod's shared memory", s.pod.shmMount.Unmount(ctx)); err != nil {
 			return internal("%v", err)
 		}
-		if err := os.RemoveAll(s.fs(containerDir(s.pod.key))); err != nil {
-			s.cfg.Log.Warn("the pod's directory stays")
+		if err := removeTree(s.fs(containerDir(s.pod.key))); err != nil {
+			s.cfg.Log.Warn("the pod's directory stays", zap.Error(err))
 		}
 		s.mu.Lock()
 		s.pod, s.destroyed = nil, true

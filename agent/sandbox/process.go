@@ -21,11 +21,7 @@ func errDead() error { return notFound("ESRCH: No such process") }
 
 // StartContainer lets a created container run. From here on the policy's state is never rolled back.
 func (s *Sandbox) StartContainer(ctx context.Context, id string) error {
-	c, err := s.container(id)
-	if err != nil {
-		return err
-	}
-	return s.change(ctx, func(ctx context.Context) error {
+	return s.changeContainer(ctx, id, func(ctx context.Context, c *Container) error {
 		if c.started || c.deleted {
 			return wrongMoment("container %.128q was started already", id)
 		}
@@ -52,11 +48,7 @@ func (s *Sandbox) Exec(ctx context.Context, req ExecRequest) error {
 	if err := CheckID("exec", req.ExecID); err != nil {
 		return err
 	}
-	c, err := s.container(req.ID)
-	if err != nil {
-		return err
-	}
-	return s.change(ctx, func(ctx context.Context) error {
+	return s.changeContainer(ctx, req.ID, func(ctx context.Context, c *Container) error {
 		switch {
 		case c.pause != nil:
 			return wrongMoment("nothing can be run in the built-in pause container")
@@ -104,12 +96,8 @@ func (s *Sandbox) decideExec(ctx context.Context, c *Container, p *container.Pro
 }
 
 // Signal sends a signal. SIGKILL to the init, or to no process in particular, is a shutdown of the container; everything else
-// is judged by the target's arguments (design section 3).
+// is judged by the target's arguments (docs/architecture.md).
 func (s *Sandbox) Signal(ctx context.Context, id, execID string, signal uint32) error {
-	c, err := s.container(id)
-	if err != nil {
-		return err
-	}
 	if signal > 64 {
 		return invalid("signal %d: want at most 64", signal)
 	}
@@ -117,7 +105,7 @@ func (s *Sandbox) Signal(ctx context.Context, id, execID string, signal uint32) 
 	if sig == 0 {
 		sig = unix.SIGKILL // policy contract 2.2: signal 0 means SIGKILL
 	}
-	return s.change(ctx, func(ctx context.Context) error {
+	return s.changeContainer(ctx, id, func(ctx context.Context, c *Container) error {
 		if c.pause != nil {
 			if !c.Running() {
 				return errDead()
@@ -207,11 +195,7 @@ func (s *Sandbox) Resume(ctx context.Context, id string) error {
 }
 
 func (s *Sandbox) withLiving(ctx context.Context, id string, f func(context.Context, *Container) error) error {
-	c, err := s.container(id)
-	if err != nil {
-		return err
-	}
-	return s.change(ctx, func(ctx context.Context) error {
+	return s.changeContainer(ctx, id, func(ctx context.Context, c *Container) error {
 		if c.pause != nil {
 			return nil
 		}

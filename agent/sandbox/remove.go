@@ -14,11 +14,7 @@ const removeMessage = "RemoveContainerRequest"
 // RemoveContainer takes a container away: shutdown when it runs, then its mounts in reverse, then the disks it was the last to
 // use. Each part that is gone stays gone when a later one is refused, so that the request can be sent again.
 func (s *Sandbox) RemoveContainer(ctx context.Context, id string, timeout time.Duration) error {
-	c, err := s.container(id)
-	if err != nil {
-		return err
-	}
-	return s.change(ctx, func(ctx context.Context) error {
+	return s.changeContainer(ctx, id, func(ctx context.Context, c *Container) error {
 		if timeout > 0 && timeout < stepLimit {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, timeout)
@@ -57,8 +53,10 @@ func (s *Sandbox) drop(c *Container) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.containers, c.Key)
-	delete(s.ids, c.Key)
+	if s.containers[c.Key] == c {
+		delete(s.containers, c.Key)
+		delete(s.ids, c.Key)
+	}
 }
 
 // stop ends the container's processes and removes it from the runtime.

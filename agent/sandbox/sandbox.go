@@ -14,7 +14,7 @@ import (
 )
 
 // stepLimit bounds one state-changing request from its first step to its last. A hung device or runtime must not hold the
-// queue for ever.
+// queue for ever. A read that the kernel cannot interrupt, of a disk that never answers, still can: that is denial of service, which a host has anyway.
 const stepLimit = 2 * time.Minute
 
 // Config holds what a sandbox is made of.
@@ -60,7 +60,7 @@ func New(cfg Config) *Sandbox {
 }
 
 // change runs one state-changing request, alone, to its end: the caller's context is only used to wait for the turn, for a
-// client that vanished must not leave half a request behind (design section 2, point 4).
+// client that vanished must not leave half a request behind (docs/architecture.md).
 func (s *Sandbox) change(ctx context.Context, f func(ctx context.Context) error) (err error) {
 	select {
 	case s.queue <- struct{}{}:
@@ -81,6 +81,21 @@ func (s *Sandbox) change(ctx context.Context, f func(ctx context.Context) error)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepLimit)
 	defer cancel()
 	return f(ctx)
+}
+
+// changeContainer is change for one container, which is looked up when its turn has come: while a request waits, the id can be given up and
+// become another container's.
+func (s *Sandbox) changeContainer(ctx context.Context, id string, f func(ctx context.Context, c *Container) error) error {
+	if err := CheckID("container", id); err != nil {
+		return err
+	}
+	return s.change(ctx, func(ctx context.Context) error {
+		c, err := s.container(id)
+		if err != nil {
+			return err
+		}
+		return f(ctx, c)
+	})
 }
 
 func (s *Sandbox) poisoned() string {

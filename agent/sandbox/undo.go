@@ -17,9 +17,6 @@ func (u *undo) pushPolicy(f func()) {
 	u.push(func(context.Context) error { f(); return nil })
 }
 
-// release forgets the list: what was done stays.
-func (u *undo) release() { u.steps = nil }
-
 // run takes everything back. It goes on after a failure, and returns all of them.
 func (u *undo) run(ctx context.Context) error {
 	var errs []error

@@ -22,7 +22,7 @@ type users struct {
 	groups []enforcer.User
 }
 
-// maxUserFile bounds /etc/passwd and /etc/group, in bytes (design section 2).
+// maxUserFile bounds /etc/passwd and /etc/group, in bytes (docs/architecture.md).
 const maxUserFile = 1 << 20
 
 // lookUpUsers names the user and the groups of a process as the container's own files do. The files come from layers the

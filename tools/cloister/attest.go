@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -33,9 +32,10 @@ type reportData string
 const (
 	reportDataSHA256 reportData = "sha256" // SHA-256(nonce), then 32 zero bytes
 	reportDataRaw    reportData = "raw"    // the nonce itself, then zero bytes
+	reportDataHost   reportData = "host"   // as agents do for the host: a label goes before the nonce
 )
 
-const reportDataHelp = `how REPORT_DATA is made of the nonce: "sha256" (SHA-256 of it, then 32 zero bytes; what agents and /attest/raw do) or "raw" (the nonce itself, then zero bytes)`
+const reportDataHelp = `how REPORT_DATA is made of the nonce: "sha256" (SHA-256 of it, then 32 zero bytes; what /attest/raw does for workloads), "host" (what an agent does for its host: a label before the nonce) or "raw" (the nonce itself, then zero bytes)`
 
 // nonce bounds: one that is short can repeat; REPORT_DATA has 64 bytes.
 const (
@@ -46,12 +46,13 @@ const (
 func (r reportData) of(nonce []byte) (data [64]byte, err error) {
 	switch r {
 	case reportDataSHA256:
-		sum := sha256.Sum256(nonce)
-		copy(data[:], sum[:])
+		data = snp.HashedReportData(nonce)
+	case reportDataHost:
+		data = snp.HostReportData(nonce)
 	case reportDataRaw:
 		copy(data[:], nonce)
 	default:
-		return data, &usageError{fmt.Errorf("--report-data: got %q, want sha256 or raw", string(r))}
+		return data, &usageError{fmt.Errorf("--report-data: got %q, want sha256, host or raw", string(r))}
 	}
 	return data, nil
 }
@@ -88,7 +89,7 @@ configfs-tsm where there is one, else /dev/sev-guest.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&a.nonce, "nonce", "", "16 to 64 bytes in hex, chosen by whoever will verify")
-	f.StringVar(&a.data, "report-data", string(reportDataSHA256), reportDataHelp+"; agents know only sha256")
+	f.StringVar(&a.data, "report-data", string(reportDataSHA256), reportDataHelp+"; with --agent or --pod it is host")
 	f.StringVar(&a.agent, "agent", "", "address of an agent: unix://PATH")
 	f.StringVar(&a.pod, "pod", "", "name of a pod that \"cloister run\" runs")
 	f.StringVar(&a.stateDir, "state-dir", "", "directory of the pod's VM, as given to run")
@@ -109,8 +110,8 @@ func (a *attestReport) run(cmd *cobra.Command) error {
 	}
 	var bundle []byte
 	switch fromAgent := a.agent != "" || a.pod != "" || a.stateDir != ""; {
-	case fromAgent && reportData(a.data) != reportDataSHA256:
-		return &usageError{errors.New("attest report: an agent makes REPORT_DATA itself, as --report-data sha256 does")}
+	case fromAgent && cmd.Flags().Changed("report-data") && reportData(a.data) != reportDataHost:
+		return &usageError{errors.New("attest report: an agent makes REPORT_DATA itself, as --report-data host does")}
 	case fromAgent:
 		bundle, err = a.fromAgent(cmd.Context(), nonce)
 	default:

@@ -139,7 +139,7 @@ func (a *agent) makeSandbox(ctx context.Context) error {
 	}
 	if a.device != nil {
 		broker := attest.New(a.device, a.brokerOptions())
-		cfg.Broker, a.rpc.Evidence = broker, broker.Bundle
+		cfg.Broker, a.rpc.Evidence = broker, broker.HostBundle
 		if _, err := os.Stat(snp.DefaultDevicePath); err == nil {
 			cfg.ReportDevice = snp.DefaultDevicePath
 		}

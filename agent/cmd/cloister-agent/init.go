@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/cloister-cc/cloister/agent/boot"
 	"github.com/cloister-cc/cloister/agent/container"
@@ -86,12 +87,23 @@ func serveAsInit(ctx context.Context, system *boot.System) error {
 
 // logToConsole shows the journal on the console from now on: the policy allows runtime logging.
 func (a *agent) logToConsole() {
-	console, err := os.OpenFile("/dev/console", os.O_WRONLY, 0)
+	fd, err := unix.Open("/dev/console", unix.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		a.log.Warn("the console cannot be opened; the journal is read by request only")
 		return
 	}
-	a.journal.Forward(console)
+	a.journal.Forward(consoleWriter(fd))
+}
+
+// consoleWriter drops what the console does not take at once: the host decides how fast it is read, and must not be able to stop the agent by that.
+type consoleWriter int
+
+func (w consoleWriter) Write(p []byte) (int, error) {
+	n, err := unix.Write(int(w), p)
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
 }
 
 // runProcess is the agent as an ordinary process.

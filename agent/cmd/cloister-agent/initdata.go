@@ -39,6 +39,12 @@ func (a *agent) bindInitdata(ctx context.Context) error {
 	if found == nil {
 		return nil
 	}
+	for name := range found.Data {
+		// These would change what the policy allows; an agent that passed them over would enforce another document than the one that was bound.
+		if name == "layers.json" || strings.HasPrefix(name, "fragment.") {
+			return fmt.Errorf("the initdata document holds %.64q, which this agent does not read", name)
+		}
+	}
 	policy, ok := found.Data[policyFile]
 	if !ok {
 		return fmt.Errorf("the initdata document has no %s", policyFile)
