@@ -42,7 +42,11 @@ func NewRuntime(crun, dir string, reaper Reaper) (*Runtime, error) {
 		return nil, fmt.Errorf("make runtime directory: %w", err)
 	}
 	runc.Monitor = reaper
-	return &Runtime{crun: crun, dir: dir, reaper: reaper}, nil
+	sealed, err := sealRuntime(crun)
+	if err != nil {
+		return nil, err
+	}
+	return &Runtime{crun: sealed, dir: dir, reaper: reaper}, nil
 }
 
 func (r *Runtime) cli(log string) *runc.Runc {
@@ -82,6 +86,10 @@ func (r *Runtime) Create(ctx context.Context, key, bundle string, spec *specs.Sp
 
 // Start lets a created container run.
 func (r *Runtime) Start(ctx context.Context, key string) error {
+	released, err := releaseInit(filepath.Join(r.dir, "state", key))
+	if released || err != nil {
+		return err
+	}
 	log := filepath.Join(r.dir, key+".start.log")
 	defer os.Remove(log)
 	if err := r.cli(log).Start(ctx, key); err != nil {

@@ -7,6 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cloister-cc/cloister/agent/storage"
 	"github.com/cloister-cc/cloister/enforcer"
@@ -15,12 +18,20 @@ import (
 // mountLayers makes the request's layers available and returns their names, top first. Each disk is read, judged and mounted
 // on its own; one that is already in use is counted, and not asked about again (docs/architecture.md).
 func (s *Sandbox) mountLayers(ctx context.Context, req CreateRequest, c *Container, u *undo) ([]string, error) {
+	opened, err := s.openLayers(ctx, req.Layers)
+	defer func() {
+		for _, c := range opened {
+			c.Close()
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
 	var targets []string
 	for _, a := range req.Layers {
 		d := s.devices[a]
 		if d == nil {
-			var err error
-			if d, err = s.mountLayer(ctx, a, u); err != nil {
+			if d, err = s.mountLayer(ctx, a, opened[a], u); err != nil {
 				return nil, err
 			}
 		}
@@ -32,12 +43,38 @@ func (s *Sandbox) mountLayers(ctx context.Context, req CreateRequest, c *Contain
 	return targets, nil
 }
 
-func (s *Sandbox) mountLayer(ctx context.Context, a storage.Address, u *undo) (*device, error) {
-	candidate, err := s.cfg.Storage.Open(ctx, a)
-	if err != nil {
-		return nil, invalid("layer at %s: %v", a, err)
+// openersAtOnce bounds how many disks are waited for and read at the same time.
+const openersAtOnce = 4
+
+// openLayers reads the disks that are not in use yet, side by side: a read changes nothing, and each waits for its device. What was opened is
+// returned with an error too, for closing.
+func (s *Sandbox) openLayers(ctx context.Context, layers []storage.Address) (map[storage.Address]Candidate, error) {
+	var mu sync.Mutex
+	opened := map[storage.Address]Candidate{}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(openersAtOnce)
+	seen := map[storage.Address]bool{}
+	for _, a := range layers {
+		if s.devices[a] != nil || seen[a] {
+			continue
+		}
+		seen[a] = true
+		group.Go(func() error {
+			c, err := s.cfg.Storage.Open(ctx, a)
+			if err != nil {
+				return invalid("layer at %s: %v", a, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			opened[a] = c
+			return nil
+		})
 	}
-	defer candidate.Close()
+	err := group.Wait()
+	return opened, err
+}
+
+func (s *Sandbox) mountLayer(ctx context.Context, a storage.Address, candidate Candidate, u *undo) (*device, error) {
 	target := layerName(s.layers)
 	s.layers++
 	decision, err := s.cfg.Gate.Decide(ctx, createMessage, enforcer.MountDeviceInput{
