@@ -68,7 +68,7 @@ func parseDep(text string, deps map[string]entry) error {
 	for line := range strings.Lines(text) {
 		path, rest, found := strings.Cut(strings.TrimSpace(line), ":")
 		if !found || path == "" {
-			return fmt.Errorf("got line %.64q, want FILE: FILE...", line)
+			return fmt.Errorf("got line %.64q, want FILE: FILE", line)
 		}
 		e := entry{path: path}
 		for _, need := range strings.Fields(rest) {
@@ -87,7 +87,7 @@ func parseSoftdep(text string, deps map[string]entry) error {
 			continue
 		}
 		if len(words) < 4 || words[0] != "softdep" || words[2] != "pre:" {
-			return fmt.Errorf("got line %.64q, want softdep NAME pre: NAME...", line)
+			return fmt.Errorf("got line %.64q, want softdep NAME pre: NAME", line)
 		}
 		e, ok := deps[moduleName(words[1])]
 		if !ok {

@@ -31,7 +31,6 @@ type guestVM struct {
 	vm     *qemu.VM
 	client *rpc.Client
 	dir    string
-	disks  int
 }
 
 // vmLayer is a layer disk on the host.

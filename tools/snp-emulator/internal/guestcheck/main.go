@@ -97,7 +97,7 @@ func checkOpen() (string, error) {
 		return "", err
 	}
 	if !snp.Present() {
-		return "", errors.New("Present says no")
+		return "", errors.New("no device is present")
 	}
 	r, err := snp.Self(context.Background(), dev)
 	if err != nil {
@@ -245,6 +245,7 @@ func checkVMPL() (string, error) {
 		return "", err
 	}
 	defer d.Close()
+	//lint:ignore SA1019 the deprecated call is the one that lets a level be named directly
 	if _, err = client.GetRawReportAtVmpl(d, nonce(), 4); err == nil {
 		return "", errors.New("a report for vmpl 4 was given out")
 	}
