@@ -107,9 +107,9 @@ const (
 func (d *demo) steps() []step {
 	return []step{
 		{name: "programs are installed", do: d.checkPrograms},
-		{name: "build cloister", after: "programs are installed", do: d.build},
-		{name: "build the guest image", after: "build cloister", do: d.buildGuest},
-		{name: "make two OCI images", after: "build cloister", do: d.makeImages},
+		{name: "build cloister", limit: buildLimit, after: "programs are installed", do: d.build},
+		{name: "build the guest image", limit: buildLimit, after: "build cloister", do: d.buildGuest},
+		{name: "make two OCI images", limit: buildLimit, after: "build cloister", do: d.makeImages},
 		{name: "write the policy", after: "make two OCI images", do: d.writePolicy},
 		{name: "make the software SNP processor's keys", after: "build cloister", do: d.makeKeys},
 

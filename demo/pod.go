@@ -9,15 +9,11 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	podrun "github.com/cloister-cc/cloister/shim/run"
 	"github.com/cloister-cc/cloister/shim/vm/qemu"
 	"github.com/cloister-cc/cloister/snp"
 )
-
-// podTimeout bounds each wait for the pod: a VM under emulation is slow, but not that slow.
-const podTimeout = 2 * time.Minute
 
 // runPod runs the pod in the background, until the client has shown the page that it got from nginx.
 func (d *demo) runPod(ctx context.Context) error {
@@ -26,11 +22,12 @@ func (d *demo) runPod(ctx context.Context) error {
 		return err
 	}
 	d.out.note("%s is demo/pod.yaml with a fresh nonce; the policy is the one of demo/pod.yaml", pod)
-	d.pod, err = d.start(ctx, all, d.runArgs(pod, "policy.rego")...)
+	// It outlives this step: endPod or tearDown ends it.
+	d.pod, err = d.start(context.WithoutCancel(ctx), all, false, d.runArgs(pod, "policy.rego")...)
 	if err != nil {
 		return err
 	}
-	return d.awaitPod(ctx, "the page", func(lines []string) bool {
+	return d.pod.await(ctx, "the page", func(lines []string) bool {
 		return strings.Contains(strings.Join(containerLines(lines, "client"), "\n"), "Hello from inside a confidential VM")
 	})
 }
@@ -39,16 +36,10 @@ func (d *demo) runArgs(pod, policy string) []string {
 	return []string{cloister, "run", pod, "--policy", d.file(policy), "--images", d.images(), "--cache", d.layers(), "--guest", d.guest()}
 }
 
-func (d *demo) awaitPod(ctx context.Context, what string, enough func([]string) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, podTimeout)
-	defer cancel()
-	return d.pod.await(ctx, what, enough)
-}
-
 // takeEvidence takes the bundle out of the client's log.
 func (d *demo) takeEvidence(ctx context.Context) error {
 	const ended = "cloister: client ended with status "
-	err := d.awaitPod(ctx, "the evidence", func(lines []string) bool {
+	err := d.pod.await(ctx, "the evidence", func(lines []string) bool {
 		_, found := between(containerLines(lines, "client"), beginMark, endMark)
 		return found && hasPrefix(lines, ended)
 	})
@@ -140,8 +131,6 @@ func (d *demo) secondPolicy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, podTimeout)
-	defer cancel()
 	conn, err := qemu.DialPort(ctx, dir, 1)
 	if err != nil {
 		return err

@@ -31,7 +31,10 @@ func all(string) bool { return true }
 
 // start starts a program and shows its command line and those lines of its output that are worth showing. The end of the
 // context interrupts it, as Ctrl-C would.
-func (d *demo) start(ctx context.Context, show func(line string) bool, args ...string) (*process, error) {
+//
+// With one pipe for both, its two output streams keep their order; with two, their lines never get into each other, however
+// long they are.
+func (d *demo) start(ctx context.Context, show func(line string) bool, onePipe bool, args ...string) (*process, error) {
 	d.out.command(args)
 	p := &process{done: make(chan struct{}), more: make(chan struct{}, 1)}
 	take := func(line string) {
@@ -40,7 +43,11 @@ func (d *demo) start(ctx context.Context, show func(line string) bool, args ...s
 		}
 		p.add(line)
 	}
-	stdout, stderr := &lines{each: take}, &lines{each: take}
+	stdout := &lines{each: take}
+	stderr := stdout
+	if !onePipe {
+		stderr = &lines{each: take}
+	}
 	p.cmd = exec.CommandContext(ctx, args[0], args[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(os.Interrupt) }
@@ -51,6 +58,9 @@ func (d *demo) start(ctx context.Context, show func(line string) bool, args ...s
 	go func() {
 		defer close(p.done)
 		p.err = p.cmd.Wait()
+		if errors.Is(p.err, context.Canceled) && p.cmd.ProcessState.Success() {
+			p.err = nil // interrupted, and it ended in order
+		}
 		stdout.flush()
 		stderr.flush()
 	}()
@@ -113,13 +123,16 @@ func (p *process) interrupt() error {
 
 // run runs a program to its end and returns its lines and exit code.
 func (d *demo) run(ctx context.Context, show func(line string) bool, args ...string) ([]string, int, error) {
-	p, err := d.start(ctx, show, args...)
+	p, err := d.start(ctx, show, true, args...)
 	if err != nil {
 		return nil, 0, err
 	}
 	<-p.done
+	if ctx.Err() != nil {
+		return p.output(), 0, context.Cause(ctx)
+	}
 	var exit *exec.ExitError
-	if errors.As(p.err, &exit) && exit.Exited() && ctx.Err() == nil {
+	if errors.As(p.err, &exit) && exit.Exited() {
 		return p.output(), exit.ExitCode(), nil
 	}
 	return p.output(), 0, p.err

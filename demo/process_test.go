@@ -44,11 +44,11 @@ func TestRefuse(t *testing.T) {
 
 func TestSucceedShowsCommandAndOutput(t *testing.T) {
 	var b bytes.Buffer
-	out, err := newTestDemo(t, &b).succeed(t.Context(), "/bin/sh", "-c", "echo one; printf two")
-	if err != nil || !slices.Equal(out, []string{"one", "two"}) {
+	out, err := newTestDemo(t, &b).succeed(t.Context(), "/bin/sh", "-c", "echo one; echo two >&2; printf three")
+	if err != nil || !slices.Equal(out, []string{"one", "two", "three"}) {
 		t.Errorf("got %q, %v", out, err)
 	}
-	if want := "  $ /bin/sh -c 'echo one; printf two'\n    one\n    two\n"; b.String() != want {
+	if want := "  $ /bin/sh -c 'echo one; echo two >&2; printf three'\n    one\n    two\n    three\n"; b.String() != want {
 		t.Errorf("got %q, want %q", b.String(), want)
 	}
 	if _, err := newTestDemo(t, io.Discard).succeed(t.Context(), "/bin/false"); err == nil {
@@ -65,7 +65,7 @@ func TestAwait(t *testing.T) {
 	has := func(want string) func([]string) bool {
 		return func(lines []string) bool { return slices.Contains(lines, want) }
 	}
-	p, err := newTestDemo(t, io.Discard).start(ctx, all, "/bin/sh", "-c", "echo up; trap 'echo ended; exit 0' INT; while :; do sleep 0.05; done")
+	p, err := newTestDemo(t, io.Discard).start(ctx, all, false, "/bin/sh", "-c", "echo up; trap 'echo ended; exit 0' INT; while :; do sleep 0.05; done")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestAwait(t *testing.T) {
 func TestContextInterruptsProgram(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	d := newTestDemo(t, io.Discard)
-	p, err := d.start(ctx, all, "/bin/sh", "-c", "trap 'echo in order; exit 0' INT; echo up; while :; do sleep 0.05; done")
+	p, err := d.start(ctx, all, false, "/bin/sh", "-c", "trap 'echo in order; exit 0' INT; echo up; while :; do sleep 0.05; done")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,9 @@ func TestContextInterruptsProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	<-p.done
+	if err := p.interrupt(); err != nil {
+		t.Errorf("got %v from a program that ended in order", err)
+	}
 	if got := p.output(); !slices.Contains(got, "in order") {
 		t.Errorf("got %q, want that the program could end in order", got)
 	}

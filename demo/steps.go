@@ -13,8 +13,17 @@ type step struct {
 	after string
 	// always is set for the step that cleans up: it is taken whatever happened, also after an interrupt.
 	always bool
-	do     func(context.Context) error
+	// limit is how long it may take; 0 is stepLimit.
+	limit time.Duration
+	do    func(context.Context) error
 }
+
+const (
+	// stepLimit is for steps that need a VM: one under emulation is slow, but not that slow.
+	stepLimit = 3 * time.Minute
+	// buildLimit is for steps that compile and download.
+	buildLimit = 30 * time.Minute
+)
 
 // outcome is what became of a step.
 type outcome string
@@ -58,9 +67,18 @@ func take(ctx context.Context, s step) error {
 	if s.always {
 		ctx = context.WithoutCancel(ctx)
 	}
-	err := s.do(ctx)
-	if err != nil && ctx.Err() != nil {
+	limit := s.limit
+	if limit == 0 {
+		limit = stepLimit
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("took longer than %s", limit))
+	defer cancel()
+	err := s.do(limited)
+	switch {
+	case err != nil && ctx.Err() != nil:
 		return fmt.Errorf("interrupted: %w", err)
+	case err != nil && limited.Err() != nil:
+		return fmt.Errorf("%w: %w", context.Cause(limited), err)
 	}
 	return err
 }

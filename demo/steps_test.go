@@ -61,6 +61,17 @@ func TestPlayCleansUpAfterInterrupt(t *testing.T) {
 	}
 }
 
+func TestPlayEndsStepsThatHang(t *testing.T) {
+	var b bytes.Buffer
+	results := play(t.Context(), newOutput(&b), []step{
+		{name: "hangs", limit: time.Millisecond, do: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }},
+		{name: "next", do: func(context.Context) error { return nil }},
+	})
+	if results[0].outcome != failed || results[1].outcome != done || !strings.Contains(b.String(), "took longer than 1ms") {
+		t.Errorf("got %+v:\n%s", results, b.String())
+	}
+}
+
 // TestStepsAreConnected: a misspelt name would make a step unreachable, and it would only show as "not reached".
 func TestStepsAreConnected(t *testing.T) {
 	seen := map[string]bool{"": true}
