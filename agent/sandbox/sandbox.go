@@ -27,6 +27,8 @@ type Config struct {
 	Staging Staging // nil: copied files are refused
 	Log     *zap.Logger
 	Prefix  string // of all paths, for tests; empty in the guest
+	// Changed is called before and after each state-changing request; it may be nil.
+	Changed func()
 	// ReportDevice is the node that policies without grants give to unprivileged containers; empty when there is none.
 	ReportDevice string
 }
@@ -66,6 +68,10 @@ func (s *Sandbox) change(ctx context.Context, f func(ctx context.Context) error)
 	case s.queue <- struct{}{}:
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+	if s.cfg.Changed != nil {
+		s.cfg.Changed()
+		defer s.cfg.Changed()
 	}
 	defer func() { <-s.queue }()
 	defer func() {

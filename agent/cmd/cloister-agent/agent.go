@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 
 	"github.com/containerd/ttrpc"
 	"go.uber.org/zap"
@@ -15,6 +14,7 @@ import (
 	"github.com/cloister-cc/cloister/agent/container"
 	"github.com/cloister-cc/cloister/agent/gate"
 	"github.com/cloister-cc/cloister/agent/journal"
+	"github.com/cloister-cc/cloister/agent/memory"
 	"github.com/cloister-cc/cloister/agent/network"
 	"github.com/cloister-cc/cloister/agent/rpc"
 	"github.com/cloister-cc/cloister/agent/sandbox"
@@ -48,6 +48,7 @@ type agent struct {
 	journal *journal.Journal
 	log     *zap.Logger
 	device  snp.Device // nil without a TEE
+	trimmer memory.Trimmer
 }
 
 // assemble makes an agent that can answer. Until complete has run it answers only what needs nothing else.
@@ -135,7 +136,7 @@ func (a *agent) makeSandbox(ctx context.Context) error {
 	}
 	cfg := sandbox.Config{
 		Gate: a.gate, Storage: mounts, Runtime: rt, Group: openGroup, Staging: stage,
-		Log: a.log.Named("sandbox"), Prefix: a.set.prefix,
+		Log: a.log.Named("sandbox"), Prefix: a.set.prefix, Changed: a.trimmer.Touch,
 	}
 	if a.device != nil {
 		broker := attest.New(a.device, a.brokerOptions())
@@ -156,8 +157,7 @@ func (a *agent) bound() {
 	if a.set.bound != nil {
 		a.set.bound(p.Logging)
 	}
-	// Compiling a policy leaves more garbage than the agent's whole heap: the workload gets that memory back.
-	go debug.FreeOSMemory()
+	a.trimmer.Touch()
 }
 
 // openDevice finds the report device. Without one the agent still answers, and refuses every policy; with one it refuses to

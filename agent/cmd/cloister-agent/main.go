@@ -6,18 +6,16 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
+
+	"github.com/cloister-cc/cloister/agent/memory"
 )
 
 // version is set at build time.
 var version = "0.1.0"
 
-// The agent's heap is small and its guest's memory is the workload's: collect early, and give memory back.
-const gcPercent = 50
-
 func main() {
-	debug.SetGCPercent(gcPercent)
+	memory.Setup()
 	if os.Getpid() == 1 {
 		runInit()
 		return

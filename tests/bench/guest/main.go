@@ -6,18 +6,15 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime/debug"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cloister-cc/cloister/agent/boot"
+	"github.com/cloister-cc/cloister/agent/memory"
 )
 
-// gcPercent is the agent's.
-const gcPercent = 50
-
 func main() {
-	debug.SetGCPercent(gcPercent)
+	memory.Setup()
 	system, err := boot.Run(context.Background(), boot.DefaultConfig())
 	if err == nil {
 		err = serve(context.Background(), system)
