@@ -13,6 +13,7 @@ import (
 	"github.com/cloister-cc/cloister/agent/container"
 	"github.com/cloister-cc/cloister/agent/gate"
 	"github.com/cloister-cc/cloister/agent/journal"
+	"github.com/cloister-cc/cloister/agent/memory"
 	"github.com/cloister-cc/cloister/agent/network"
 	"github.com/cloister-cc/cloister/agent/rpc"
 	"github.com/cloister-cc/cloister/agent/sandbox"
@@ -108,7 +109,8 @@ func (a *agent) makeSandbox(device snp.Device) error {
 		return err
 	}
 	a.sandbox = sandbox.New(sandbox.Config{
-		Gate: a.config.Gate, Storage: clockedStorage{sandbox.KernelStorage(mounts), a.clock}, Runtime: a.runtime,
+		Changed: new(memory.Trimmer).Touch,
+		Gate:    a.config.Gate, Storage: clockedStorage{sandbox.KernelStorage(mounts), a.clock}, Runtime: a.runtime,
 		Group:   func(path string) (sandbox.Group, error) { return cgroup.Open("/sys/fs/cgroup" + path) },
 		Staging: a.config.Staging, Log: a.config.Log, Broker: attest.New(device, attest.Options{}), ReportDevice: snp.DefaultDevicePath,
 	})
