@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -8,13 +9,13 @@ import (
 
 func TestTrimsOnceAfterQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		worked, rested := 0, 0
-		tr := Trimmer{work: func() { worked++ }, rest: func() { rested++ }}
-		check := func(when string, wantWorked, wantRested int) {
+		var worked, rested atomic.Int32
+		tr := Trimmer{work: func() { worked.Add(1) }, rest: func() { rested.Add(1) }}
+		check := func(when string, wantWorked, wantRested int32) {
 			t.Helper()
 			synctest.Wait()
-			if worked != wantWorked || rested != wantRested {
-				t.Fatalf("%s: got %d times at work and %d at rest, want %d and %d", when, worked, rested, wantWorked, wantRested)
+			if worked.Load() != wantWorked || rested.Load() != wantRested {
+				t.Fatalf("%s: got %d times at work and %d at rest, want %d and %d", when, worked.Load(), rested.Load(), wantWorked, wantRested)
 			}
 		}
 		for range 10 {
