@@ -176,7 +176,7 @@ func TestProductionImageNeedsSNP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := boot(t, policy, func(o *run.Options) { o.Guest, o.TEE = image, vm.TEENone })
+	m := boot(t, policy, func(o *run.Options) { o.Guest, o.TEE, o.HostAliases = image, vm.TEENone, nil })
 	wantRefusal(t, m.SetPolicy(m.ctx, policy), "HOST_DATA")
 	made, request := m.prepare(fixture(t, "echo"))
 	wantRefusal(t, m.tryCreate(made, request), "CreateContainerRequest", "no policy is bound")
