@@ -66,7 +66,7 @@ func (d *demo) hostileOptions() (podrun.Options, error) {
 	if err != nil {
 		return podrun.Options{}, err
 	}
-	dir, err := podrun.StateDir(hostileName)
+	dir, err := filepath.Abs(d.stateDir(hostileName))
 	return podrun.Options{
 		// The host name is the pod's: it is part of what the policy judges.
 		Name: hostileName, Hostname: podName, Policy: d.policy, TEE: vm.TEEEmulated, Guest: image, Kernel: kernel, StateDir: dir,
@@ -195,7 +195,7 @@ func (d *demo) variableDropped(ctx context.Context) error {
 		return err
 	}
 	d.out.note("%s is %s with LD_PRELOAD=/tmp/evil.so added by the host; this policy drops what it does not list", changed, envPodFile)
-	out, err := d.succeed(ctx, d.runArgs(changed, "env.rego")...)
+	out, err := d.succeed(ctx, d.runArgs(envPodName, changed, "env.rego")...)
 	if err != nil {
 		return err
 	}

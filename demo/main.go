@@ -90,17 +90,21 @@ func (d *demo) images() string          { return filepath.Join(d.dir, "images") 
 func (d *demo) layers() string          { return filepath.Join(d.dir, "layers") }
 func (d *demo) file(name string) string { return filepath.Join(d.dir, "demo", name) }
 
+// stateDir is where a pod's VM lives while it runs. It is not the default one: a pod of the same name that the user runs besides
+// is none of the demo's business.
+func (d *demo) stateDir(pod string) string { return d.file("vm-" + pod) }
+
 const (
 	cloister   = "bin/cloister"
 	podFile    = "demo/pod.yaml"
 	envPodFile = "demo/env.yaml"
 )
 
-// Names of the pods, whose VMs live in directories of these names.
+// Names of the pods.
 const (
 	podName     = "demo"
 	envPodName  = "env"
-	hostileName = "demo-hostile"
+	hostileName = "hostile"
 )
 
 // steps is the whole demo. A step is taken only if the one it comes after did what it should.

@@ -23,7 +23,7 @@ func (d *demo) runPod(ctx context.Context) error {
 	}
 	d.out.note("%s is demo/pod.yaml with a fresh nonce; the policy is the one of demo/pod.yaml", pod)
 	// It outlives this step: endPod or tearDown ends it.
-	d.pod, err = d.start(context.WithoutCancel(ctx), all, false, d.runArgs(pod, "policy.rego")...)
+	d.pod, err = d.start(context.WithoutCancel(ctx), all, false, d.runArgs(podName, pod, "policy.rego")...)
 	if err != nil {
 		return err
 	}
@@ -32,8 +32,11 @@ func (d *demo) runPod(ctx context.Context) error {
 	})
 }
 
-func (d *demo) runArgs(pod, policy string) []string {
-	return []string{cloister, "run", pod, "--policy", d.file(policy), "--images", d.images(), "--cache", d.layers(), "--guest", d.guest()}
+func (d *demo) runArgs(name, pod, policy string) []string {
+	return []string{
+		cloister, "run", pod, "--policy", d.file(policy), "--images", d.images(), "--cache", d.layers(), "--guest", d.guest(),
+		"--state-dir", d.stateDir(name),
+	}
 }
 
 // takeEvidence takes the bundle out of the client's log.
@@ -106,8 +109,12 @@ func (d *demo) verifyOther(ctx context.Context) error {
 	return d.refuse(ctx, []string{"refused: host_data"}, wrong, d.verifyArgs("other.rego", d.nonce)...)
 }
 
+func (d *demo) execArgs(argv ...string) []string {
+	return append([]string{cloister, "exec", "--state-dir", d.stateDir(podName), podName, "nginx", "--"}, argv...)
+}
+
 func (d *demo) execListed(ctx context.Context) error {
-	out, err := d.succeed(ctx, cloister, "exec", podName, "nginx", "--", "/usr/sbin/nginx", "-t")
+	out, err := d.succeed(ctx, d.execArgs("/usr/sbin/nginx", "-t")...)
 	if err != nil {
 		return err
 	}
@@ -117,7 +124,7 @@ func (d *demo) execListed(ctx context.Context) error {
 // execUnlisted differs in one letter: -T prints the configuration.
 func (d *demo) execUnlisted(ctx context.Context) error {
 	return d.refuse(ctx, []string{"ExecProcessRequest is blocked by policy", "exec_in_container", "invalid command", "args", "container nginx"},
-		all, cloister, "exec", podName, "nginx", "--", "/usr/sbin/nginx", "-T")
+		all, d.execArgs("/usr/sbin/nginx", "-T")...)
 }
 
 // secondPolicy hands the running VM one more policy, through a port of its own.
@@ -127,11 +134,7 @@ func (d *demo) secondPolicy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	dir, err := podrun.StateDir(podName)
-	if err != nil {
-		return err
-	}
-	conn, err := qemu.DialPort(ctx, dir, 1)
+	conn, err := qemu.DialPort(ctx, d.stateDir(podName), 1)
 	if err != nil {
 		return err
 	}

@@ -96,21 +96,29 @@ func (p *process) await(ctx context.Context, what string, enough func(lines []st
 			if enough(p.output()) {
 				return nil
 			}
-			return fmt.Errorf("wait for %s: %s ended before: %w", what, p.cmd.Args[0], errors.Join(p.err, errEnded))
+			if p.err != nil {
+				return fmt.Errorf("wait for %s: %s ended: %w", what, p.cmd.Args[0], p.err)
+			}
+			return fmt.Errorf("wait for %s: %s ended", what, p.cmd.Args[0])
 		case <-ctx.Done():
 			return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
 		}
 	}
 }
 
-var errEnded = errors.New("no more output")
+func (p *process) running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
 
 // interrupt asks the program to end and waits until it has.
 func (p *process) interrupt() error {
-	select {
-	case <-p.done:
+	if !p.running() {
 		return p.err
-	default:
 	}
 	if err := p.cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err

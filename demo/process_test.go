@@ -83,7 +83,7 @@ func TestAwait(t *testing.T) {
 	if err := p.await(ctx, "ended", has("ended")); err != nil {
 		t.Error(err)
 	}
-	if err := p.await(ctx, "more", has("more")); err == nil || !strings.Contains(err.Error(), "ended before") {
+	if err := p.await(ctx, "more", has("more")); err == nil || !strings.Contains(err.Error(), "wait for more: /bin/sh ended") {
 		t.Errorf("got %v, want that the program ended", err)
 	}
 	if err := p.interrupt(); err != nil {

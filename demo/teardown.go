@@ -11,14 +11,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	podrun "github.com/cloister-cc/cloister/shim/run"
 )
 
 // tearDown ends what still runs, after a failure or an interrupt, and then looks for what should not be there any more.
 func (d *demo) tearDown(ctx context.Context) error {
 	var errs []error
-	if d.pod != nil {
+	if d.pod != nil && d.pod.running() {
 		d.out.note("the pod still runs: ending it")
 		errs = append(errs, d.pod.interrupt())
 	}
@@ -43,25 +41,18 @@ func (d *demo) tearDown(ctx context.Context) error {
 
 // gone checks that a pod's state directory is not there.
 func (d *demo) gone(name string) error {
-	dir, err := podrun.StateDir(name)
-	if err != nil {
-		return err
-	}
+	dir := d.stateDir(name)
 	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("state directory %s is still there", dir)
 	}
 	return nil
 }
 
-// ours are the directories whose names betray a VM or a mount of this demo: where it builds, and where its VMs live.
+// ours are the directories of the demo's VMs: every QEMU of the demo has one of them in its command line.
 func (d *demo) ours() ([]string, error) {
-	guest, err := filepath.Abs(d.guest())
-	if err != nil {
-		return nil, err
-	}
-	dirs := []string{guest}
+	var dirs []string
 	for _, name := range []string{podName, envPodName, hostileName} {
-		dir, err := podrun.StateDir(name)
+		dir, err := filepath.Abs(d.stateDir(name))
 		if err != nil {
 			return nil, err
 		}
