@@ -185,7 +185,11 @@ func (c *Child) Wait(ctx context.Context) (unix.WaitStatus, error) {
 	}
 	if c.cmd != nil {
 		// The status is taken, so this Wait finds no child; what it does besides is to wait for the copies and to close the pipes.
-		c.once.Do(func() { _ = c.cmd.Wait() })
+		// The release gives back the descriptor of the process, which would stay until the next garbage collection.
+		c.once.Do(func() {
+			_ = c.cmd.Wait()
+			_ = c.cmd.Process.Release()
+		})
 	}
 	return c.status, nil
 }

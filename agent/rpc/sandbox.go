@@ -13,6 +13,9 @@ import (
 // shmPath is where Kata's shims say the pod's shared memory is; the agent has its own.
 const shmPath = "/run/kata-containers/sandbox/shm"
 
+// defaultHostname is the pod's when the host names none.
+const defaultHostname = "cloister"
+
 // CreateSandbox makes the pod, once.
 func (s *Service) CreateSandbox(ctx context.Context, r *api.CreateSandboxRequest) (*emptypb.Empty, error) {
 	switch {
@@ -34,7 +37,7 @@ func (s *Service) CreateSandbox(ctx context.Context, r *api.CreateSandboxRequest
 	}
 	hostname := r.Hostname
 	if hostname == "" {
-		hostname = "localhost"
+		hostname = defaultHostname // Kata's shims send none
 	}
 	hosts, err := network.Hosts(hostname, nil)
 	if err != nil {

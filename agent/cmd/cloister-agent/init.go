@@ -82,6 +82,9 @@ func serveAsInit(ctx context.Context, system *boot.System) error {
 	for _, o := range open {
 		group.Go(func() error { return a.serveOn(ctx, o) })
 	}
+	// What fails ends the machine: nobody may stay behind in Accept.
+	stop := context.AfterFunc(ctx, func() { a.server.Close() })
+	defer stop()
 	return group.Wait()
 }
 
