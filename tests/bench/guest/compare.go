@@ -93,7 +93,7 @@ func (a *agent) start(ctx context.Context, m *api.CreateContainerRequest, round 
 		if err == nil && len(b) == 0 {
 			err = errors.New("the container ended without a word")
 		}
-		a.clock.mark("crun start, to the first byte")
+		a.clock.mark("start, to the first byte")
 		firsts <- first{time.Now(), err}
 	}()
 	if err := a.sandbox.StartContainer(ctx, id); err != nil {

@@ -8,7 +8,7 @@ import (
 )
 
 func main() {
-	fmt.Println("ready")
+	fmt.Print("\nready\n") // the firmware leaves its last line open
 	for {
 		_ = unix.Pause()
 	}
