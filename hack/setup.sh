@@ -54,7 +54,13 @@ if ! go_is_new "$go"; then
   case $(uname -m) in x86_64) arch=amd64 ;; *) echo "cloister builds on amd64 only, this is $(uname -m)" >&2; exit 1 ;; esac
   tool="golang.org/toolchain@v0.0.1-go$gover.linux-$arch"
   echo "fetching Go $gover" >&2
-  dir=$(cd / && GOFLAGS=-mod=mod GO111MODULE=on "$go" mod download -json "$tool" | sed -n 's/^[[:space:]]*"Dir": "\(.*\)",*$/\1/p')
-  [ -n "$dir" ] || { echo "Go $gover could not be fetched; install it from https://go.dev/dl and run again" >&2; exit 1; }
+  answer=$(cd / && GOFLAGS=-mod=mod GO111MODULE=on "$go" mod download -json "$tool" 2>&1) || true
+  dir=$(printf '%s\n' "$answer" | sed -n 's/^[[:space:]]*"Dir": "\(.*\)",*$/\1/p')
+  if [ -z "$dir" ]; then
+    printf '%s\n' "$answer" | sed -n 's/^[[:space:]]*"Error": "\(.*\)",*$/\1/p' >&2
+    echo "Go $gover could not be fetched from ${GOPROXY:-proxy.golang.org}; behind a proxy of your own its certificate must be among the machine's (ca-certificates)." >&2
+    echo "Or install Go $gover from https://go.dev/dl and run again." >&2
+    exit 1
+  fi
   mkdir -p .go && cp -R "$dir/." .go/ && chmod -R u+w .go && chmod +x .go/bin/* .go/pkg/tool/*/*
 fi

@@ -175,6 +175,8 @@ func initialize(dir string) error {
 	if err := makeKeys(tmp); err != nil {
 		return err
 	}
+	// An empty directory may have been made beforehand; one that holds anything stays.
+	_ = os.Remove(dir)
 	if err := os.Rename(tmp, dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
