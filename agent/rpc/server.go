@@ -42,6 +42,9 @@ type Config struct {
 	Metrics *Metrics
 	// Ready is closed when the rest is in place. All but health and guest details waits for it.
 	Ready <-chan struct{}
+	// Asked is called when the first answer is made, or the first request waits for Ready: from then on the rest is worth its time. It may be called
+	// often.
+	Asked func()
 
 	Sandbox *sandbox.Sandbox
 	Network *network.Network
@@ -95,10 +98,12 @@ func (s *Service) intercept(ctx context.Context, unmarshal ttrpc.Unmarshaler, in
 	defer s.active.Add(-1)
 	// An initdata disk may still be on its way to being bound: who needs a policy waits for that before the gate looks.
 	if gate.NeedsWhole(method) {
+		s.asked()
 		if err := s.wait(ctx); err != nil {
 			return nil, err
 		}
 	}
+	defer s.asked()
 	if _, err := s.cfg.Gate.Admit(method); err != nil {
 		return nil, err
 	}
@@ -125,6 +130,12 @@ func (s *Service) decode(unmarshal ttrpc.Unmarshaler, v any) error {
 		proto.Reset(m)
 	}
 	return err
+}
+
+func (s *Service) asked() {
+	if s.cfg.Asked != nil {
+		s.cfg.Asked()
+	}
 }
 
 // wait waits until the agent is whole.

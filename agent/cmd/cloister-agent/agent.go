@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/containerd/ttrpc"
 	"go.uber.org/zap"
@@ -43,7 +44,8 @@ type agent struct {
 	set     settings
 	server  *ttrpc.Server
 	rpc     *rpc.Config
-	ready   chan struct{}
+	asked   chan struct{} // closed with the first answer
+	ready   chan struct{} // closed when the agent is whole
 	gate    *gate.Gate
 	journal *journal.Journal
 	log     *zap.Logger
@@ -53,7 +55,7 @@ type agent struct {
 
 // assemble makes an agent that can answer. Until complete has run it answers only what needs nothing else.
 func assemble(set settings) (*agent, error) {
-	a := &agent{set: set, journal: journal.New(), ready: make(chan struct{})}
+	a := &agent{set: set, journal: journal.New(), asked: make(chan struct{}), ready: make(chan struct{})}
 	mode := ""
 	if set.insecure {
 		mode = "none: --insecure-no-tee"
@@ -75,7 +77,7 @@ func assemble(set settings) (*agent, error) {
 	})
 	a.rpc = &rpc.Config{
 		Version: version, Init: set.pid1, Gate: a.gate, Journal: a.journal, Log: a.log.Named("rpc"),
-		Metrics: metrics, Ready: a.ready, Bound: a.bound,
+		Metrics: metrics, Ready: a.ready, Asked: sync.OnceFunc(func() { close(a.asked) }), Bound: a.bound,
 	}
 	var err error
 	a.server, err = rpc.NewServer(a.rpc)

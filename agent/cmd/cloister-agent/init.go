@@ -73,6 +73,12 @@ func serveAsInit(ctx context.Context, system *boot.System) error {
 	system.Console.Say(boot.MessageServing)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
+		// The first answer comes before everything that it does not need: nothing can be asked of the rest before that.
+		select {
+		case <-a.asked:
+		case <-ctx.Done():
+			return nil
+		}
 		err := a.complete(ctx)
 		if err == nil && a.device == nil {
 			system.Console.Say(boot.MessageNoTEE)
