@@ -14,8 +14,9 @@ import (
 // Cmdline is the kernel command line of every image, measured with it. The last two make a panic or the end of PID 1
 // end the VM at once: reset by triple fault works on every machine type and under every accelerator. The self-tests of
 // the kernel's ciphers are left out: they cost a fifth of the boot under emulation, and would find a broken processor,
-// which the launch measurement already trusts.
-const Cmdline = "console=ttyS0 quiet loglevel=3 cryptomgr.notests panic=-1 reboot=t"
+// which the launch measurement already trusts. Huge pages are given on request only: the agent's heap is sparse, and a guest has
+// the memory that it was launched with.
+const Cmdline = "console=ttyS0 quiet loglevel=3 cryptomgr.notests transparent_hugepage=madvise panic=-1 reboot=t"
 
 // Kinds of an image.
 const (
