@@ -18,10 +18,10 @@ import (
 )
 
 func newAttestCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := asGroup(&cobra.Command{
 		Use:   "attest",
 		Short: "Ask for SEV-SNP reports and verify them",
-	}
+	})
 	cmd.AddCommand(newAttestReportCommand(), newAttestVerifyCommand())
 	return cmd
 }
@@ -82,7 +82,7 @@ func newAttestReportCommand() *cobra.Command {
 evidence bundle: report, certificates and, from an agent, the policy that HOST_DATA binds. On this machine the device is
 configfs-tsm where there is one, else /dev/sev-guest.`,
 		Example: `  cloister attest report --nonce $(openssl rand -hex 32) -o bundle.json
-  cloister attest report --nonce $(openssl rand -hex 32) --pod web -o bundle.json
+  cloister attest report --nonce $(openssl rand -hex 32) --pod demo -o bundle.json
   cloister attest report --nonce $(openssl rand -hex 32) --agent unix:///run/cloister/agent.sock`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.run(cmd) },
@@ -109,7 +109,8 @@ func (a *attestReport) run(cmd *cobra.Command) error {
 		return err
 	}
 	var bundle []byte
-	switch fromAgent := a.agent != "" || a.pod != "" || a.stateDir != ""; {
+	fromAgent := a.agent != "" || a.pod != "" || a.stateDir != ""
+	switch {
 	case fromAgent && cmd.Flags().Changed("report-data") && reportData(a.data) != reportDataHost:
 		return &usageError{errors.New("attest report: an agent makes REPORT_DATA itself, as --report-data host does")}
 	case fromAgent:
@@ -119,6 +120,13 @@ func (a *attestReport) run(cmd *cobra.Command) error {
 	}
 	if err != nil {
 		return err
+	}
+	if fromAgent {
+		bundleName := a.out
+		if bundleName == "" {
+			bundleName = "BUNDLE"
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "cloister: verify with: cloister attest verify %s --report-data host --nonce %x --policy FILE --roots DIR\n", bundleName, nonce)
 	}
 	if a.out == "" {
 		_, err = cmd.OutOrStdout().Write(bundle)
@@ -176,7 +184,7 @@ func (a *attestReport) dial(ctx context.Context) (*podrun.Client, error) {
 			return nil, &usageError{err}
 		}
 	}
-	if _, err := podrun.ReadState(dir); err != nil {
+	if _, err := readState(dir); err != nil {
 		return nil, err
 	}
 	return dialFreePort(ctx, dir)

@@ -12,14 +12,14 @@ import (
 )
 
 func newDevCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := asGroup(&cobra.Command{
 		Use:   "dev",
 		Short: "Tools for development without SEV-SNP hardware",
-	}
-	tee := &cobra.Command{
+	})
+	tee := asGroup(&cobra.Command{
 		Use:   "tee",
 		Short: "The software SNP processor: its keys and its parameter disk",
-	}
+	})
 	tee.AddCommand(newDevTEEInitCommand(), newDevTEEDiskCommand())
 	cmd.AddCommand(tee)
 	return cmd

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,11 +24,11 @@ func newExecCommand() *cobra.Command {
 		Short: "Run one more command in a container of a running pod",
 		Long: `Exec runs a command in a container that "cloister run" started, with the container's own user, environment,
 working directory and capabilities: the policy allows a command only with these. The exit code is the command's.`,
-		Example: `  cloister exec web nginx -- nginx -t
-  echo hello | cloister exec -i web client -- cat`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.MinimumNArgs(3)(cmd, args); err != nil {
-				return &usageError{err}
+		Example: `  cloister exec demo nginx -- /usr/sbin/nginx -t
+  cloister exec -i demo nginx -- /usr/sbin/nginx -t < /dev/null`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) < 3 {
+				return &usageError{fmt.Errorf("exec: got %d arguments, want POD CONTAINER -- COMMAND [ARGUMENT...]", len(args))}
 			}
 			return nil
 		},
@@ -52,6 +55,9 @@ working directory and capabilities: the policy allows a command only with these.
 			return nil
 		},
 	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return &usageError{fmt.Errorf("exec: %w (options of the command go behind --: exec POD CONTAINER -- COMMAND)", err)}
+	})
 	cmd.Flags().BoolVarP(&interactive, "interactive", "i", false, "forward standard input")
 	cmd.Flags().StringVar(&stateDir, "state-dir", "", "directory of the running VM, as given to run")
 	return cmd
@@ -62,13 +68,14 @@ var errSilent = errors.New("")
 
 // execIn runs a command through a port of its own, so that it does not share a connection with the pod's run.
 func execIn(ctx context.Context, dir, container string, argv []string, stdio podrun.ProcessIO) (int, error) {
-	state, err := podrun.ReadState(dir)
+	state, err := readState(dir)
 	if err != nil {
 		return 0, err
 	}
 	c, ok := state.Containers[container]
 	if !ok {
-		return 0, fmt.Errorf("exec: pod %q has no container %q that runs", state.Name, container)
+		return 0, fmt.Errorf("exec: pod %q has no container %q that runs (these do: %s)", state.Name, container,
+			strings.Join(slices.Sorted(maps.Keys(state.Containers)), ", "))
 	}
 	client, err := dialFreePort(ctx, dir)
 	if err != nil {
@@ -80,7 +87,8 @@ func execIn(ctx context.Context, dir, container string, argv []string, stdio pod
 		return 0, fmt.Errorf("exec: %w", err)
 	}
 	process.Args = argv
-	return client.Exec(ctx, c.ID, process, stdio)
+	code, err := client.Exec(ctx, c.ID, process, stdio)
+	return code, execHint(err, state.Name, container)
 }
 
 // dialFreePort takes the first port that no other command holds; port 0 is the run's.

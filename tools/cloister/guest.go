@@ -14,10 +14,10 @@ import (
 )
 
 func newGuestCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := asGroup(&cobra.Command{
 		Use:   "guest",
 		Short: "Build the guest image: kernel, initrd and command line of the utility VM",
-	}
+	})
 	cmd.AddCommand(newGuestBuildCommand(), newGuestLockCommand())
 	return cmd
 }
@@ -115,13 +115,6 @@ func progressTo(w io.Writer) guest.Progress {
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
-
-func noArguments(cmd *cobra.Command, args []string) error {
-	if err := cobra.NoArgs(cmd, args); err != nil {
-		return &usageError{err}
-	}
-	return nil
-}
 
 func encodeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)

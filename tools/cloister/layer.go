@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 
 	"github.com/spf13/cobra"
 
@@ -16,15 +17,17 @@ import (
 )
 
 func newLayerCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := asGroup(&cobra.Command{
 		Use:   "layer",
 		Short: "Turn image layers into verity disks, and check them",
 		Long: `A layer disk is an ext4 file system, its dm-verity superblock and hash tree. It depends on the layer's bytes alone, and its
 root hash is the one that policies name.`,
-	}
+	})
 	cmd.AddCommand(newLayerBuildCommand(), newLayerVerifyCommand(), newLayerRootCommand())
 	return cmd
 }
+
+var diffIDForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
 func newLayerBuildCommand() *cobra.Command {
 	var out, diffID string
@@ -32,12 +35,15 @@ func newLayerBuildCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build LAYER -o DISK",
 		Short: "Convert an OCI layer (tar, plain or compressed with gzip or zstd) into a verity disk",
-		Example: `  cloister layer build layer.tar.gz -o layer.disk
-  zcat layer.tar.gz | cloister layer build - -o layer.disk
-  cloister layer build layer.tar --diff-id sha256:c7b831b28a4b05311310879ce3fde1e3eadeb849f8986a00ab52df0848b1ffbc -o layer.disk --json`,
+		Example: `  tar -cf layer.tar demo && cloister layer build layer.tar -o layer.disk
+  tar -cz demo | cloister layer build - -o layer.disk
+  cloister layer build layer.tar --diff-id sha256:$(sha256sum layer.tar | cut -d' ' -f1) -o layer.disk --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || out == "" {
 				return &usageError{errors.New("layer build: want one LAYER (a file, or - for standard input) and -o DISK")}
+			}
+			if diffID != "" && !diffIDForm.MatchString(diffID) {
+				return &usageError{fmt.Errorf("layer build: --diff-id: got %.80q, want sha256: and 64 lower-case hex digits", diffID)}
 			}
 			res, err := buildLayer(cmd.Context(), args[0], cmd.InOrStdin(), out, diffID)
 			if err != nil {
@@ -102,7 +108,7 @@ func newLayerVerifyCommand() *cobra.Command {
 		Use:   "verify DISK",
 		Short: "Check every block of a disk against its tree, and the tree against a root hash",
 		Example: `  cloister layer verify layer.disk
-  cloister layer verify layer.disk --root dc215fb22abcc8f506d3a2e6de0690f90e13238568c3dc764c029861a262b0a7`,
+  cloister layer verify layer.disk --root $(cloister layer root layer.disk)`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return &usageError{errors.New("layer verify: want one DISK")}
@@ -135,6 +141,8 @@ func newLayerRootCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "root DISK",
 		Short: "Print the root hash of a disk, as the guest computes it from superblock and top tree block",
+		Long: `Root prints the root hash that the disk's superblock and top tree block give: the one policies name. It does not check the
+data or the rest of the tree: "cloister layer verify" does.`,
 		Example: `  cloister layer root layer.disk
   cloister layer root layer.disk --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -156,7 +164,11 @@ func printLayer(w io.Writer, img *verity.Image, verified, asJSON bool) error {
 	if asJSON {
 		return printLayerJSON(w, layerInfo{img.Root, img.FS, img.DataSize(), img.DiskSize(), verified})
 	}
-	_, err := fmt.Fprintln(w, img.Root)
+	ok := ""
+	if verified {
+		ok = "ok "
+	}
+	_, err := fmt.Fprintf(w, "%s%s\n", ok, img.Root)
 	return err
 }
 

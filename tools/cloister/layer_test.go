@@ -72,8 +72,12 @@ func TestLayerBuildVerifyRoot(t *testing.T) {
 		t.Error("two builds of one layer differ")
 	}
 	for _, args := range [][]string{{"root", disk}, {"verify", disk}, {"verify", disk, "--root", root}} {
-		if got, err := layerCommand(t, nil, args...); err != nil || got != root {
-			t.Errorf("%q: got %q, %v, want %q", args, got, err, root)
+		want := root
+		if args[0] == "verify" {
+			want = "ok " + root
+		}
+		if got, err := layerCommand(t, nil, args...); err != nil || got != want {
+			t.Errorf("%q: got %q, %v, want %q", args, got, err, want)
 		}
 	}
 	printed, err := layerCommand(t, nil, "verify", disk, "--json")
@@ -126,6 +130,7 @@ func TestLayerRefuses(t *testing.T) {
 		{"no-layer", []string{"build", "-o", out}, true},
 		{"absent-layer", []string{"build", filepath.Join(dir, "absent"), "-o", out}, false},
 		{"other-diff-id", []string{"build", "-", "-o", out, "--diff-id", "sha256:" + zeros}, false},
+		{"malformed-diff-id", []string{"build", "-", "-o", out, "--diff-id", "foo"}, true},
 		{"other-root", []string{"verify", disk, "--root", zeros}, false},
 		{"malformed-root", []string{"verify", disk, "--root", "xyz"}, true},
 		{"verify-nothing", []string{"verify"}, true},

@@ -36,12 +36,14 @@ func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
 func newRoot() *cobra.Command {
-	root := &cobra.Command{
+	root := asGroup(&cobra.Command{
 		Use:           "cloister",
+		Version:       version,
 		Short:         "Confidential containers: nothing runs that the workload's owner did not allow",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-	}
+	})
+	root.SetVersionTemplate("cloister {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(commands()...)
 	return root
@@ -58,6 +60,7 @@ func commands() []*cobra.Command {
 		newMeasureCommand(),
 		newPolicyCommand(),
 		newRunCommand(),
+		newVersionCommand(),
 	}
 }
 

@@ -31,7 +31,7 @@ func newMeasureCommand() *cobra.Command {
 SNP processor makes them: a launch digest over the page with the hashes of kernel, initrd and command line. It is computed
 from the image's files as they are, or from the ones given one by one.`,
 		Example: `  cloister measure --guest out/guest
-  cloister measure --kernel vmlinuz --initrd initrd.img --cmdline "console=ttyS0" --json`,
+  cloister measure --kernel out/guest/vmlinuz --initrd out/guest/initrd.img --cmdline "$(cat out/guest/cmdline)" --json`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			one := cmd.Flags().Changed("kernel") || cmd.Flags().Changed("initrd") || cmd.Flags().Changed("cmdline")
@@ -65,6 +65,9 @@ func measureImage(dir string, one bool, kernel, initrd, cmdline string) (measure
 	}
 	// The files, not what measurements.json says of them: this command is how one checks that file.
 	text, err := os.ReadFile(filepath.Join(dir, guest.FileCmdline))
+	if errors.Is(err, os.ErrNotExist) {
+		return measure.Hashes{}, fmt.Errorf("measure: no guest image: %w (make one with `cloister guest build --dev -o %s`, or name one with --guest)", err, dir)
+	}
 	if err != nil {
 		return measure.Hashes{}, err
 	}

@@ -20,10 +20,10 @@ import (
 )
 
 func newPolicyCommand() *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := asGroup(&cobra.Command{
 		Use:   "policy",
 		Short: "Write the policy of a pod",
-	}
+	})
 	cmd.AddCommand(newPolicyGenerateCommand())
 	return cmd
 }

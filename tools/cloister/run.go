@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -27,6 +28,13 @@ import (
 // guestEnv names the directory of the guest image where none is given.
 const guestEnv = "CLOISTER_GUEST"
 
+// What --cpus and --memory may be; within what a VM's configuration may hold.
+const (
+	maxCPUs      = 64
+	minMemoryMiB = 128
+	maxMemoryMiB = 1 << 20
+)
+
 func newRunCommand() *cobra.Command {
 	var r podRun
 	cmd := &cobra.Command{
@@ -40,9 +48,9 @@ Without --policy the policy is the one that "cloister policy generate" would wri
 protects nobody, because whoever runs the command chose what may run. The exit code is 0 when every container ended with
 0 or the command was interrupted, 1 when something was refused or failed.`,
 		Example: `  cloister run demo/pod.yaml --images out/images --guest out/guest
-  cloister run demo/pod.yaml --policy policy.rego -p 8080:80
-  cloister run demo/pod.yaml --initdata --tee snp --firmware /usr/share/ovmf/OVMF.fd`,
-		Args: onePod,
+  cloister run demo/pod.yaml --images out/images --guest out/guest --policy policy.rego -p 8080:8080
+  cloister run demo/pod.yaml --images out/images --guest out/guest --initdata --tee snp --firmware /usr/share/ovmf/OVMF.fd`,
+		Args: exactly("POD"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.file, r.stdout, r.stderr = args[0], cmd.OutOrStdout(), cmd.ErrOrStderr()
 			return r.run(cmd.Context())
@@ -64,13 +72,6 @@ protects nobody, because whoever runs the command chose what may run. The exit c
 	return cmd
 }
 
-func onePod(cmd *cobra.Command, args []string) error {
-	if err := cobra.ExactArgs(1)(cmd, args); err != nil {
-		return &usageError{err}
-	}
-	return nil
-}
-
 // podRun is one use of the command.
 type podRun struct {
 	file, policy, images, cache, guest, tee, firmware, stateDir string
@@ -89,6 +90,12 @@ func (r *podRun) run(ctx context.Context) error {
 	if !slices.Contains([]vm.TEE{vm.TEEEmulated, vm.TEESNP}, vm.TEE(r.tee)) {
 		return &usageError{fmt.Errorf("run: --tee got %q, want emulated or snp", r.tee)}
 	}
+	if r.cpus < 1 || r.cpus > maxCPUs {
+		return &usageError{fmt.Errorf("run: --cpus: got %d, want 1 to %d", r.cpus, maxCPUs)}
+	}
+	if r.memory < minMemoryMiB || r.memory > maxMemoryMiB {
+		return &usageError{fmt.Errorf("run: --memory: got %d MiB, want %d to %d", r.memory, minMemoryMiB, maxMemoryMiB)}
+	}
 	ui := newUI(r.stderr)
 	options, containers, err := r.prepare(ctx, ui, forward)
 	if err != nil {
@@ -102,7 +109,7 @@ func (r *podRun) run(ctx context.Context) error {
 		ui.note("kept %s", options.StateDir)
 	}
 	if err != nil {
-		return explain(ctx, err)
+		return explain(ctx, runHint(err, options.StateDir))
 	}
 	return failedContainers(result)
 }
@@ -209,6 +216,9 @@ func resolvePod(ctx context.Context, p *pod.Pod, images string) ([]*pod.Containe
 		}
 	}
 	store, err := pod.OpenImages(images)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w (name the directory of OCI layouts with --images; \"make demo\" makes out/images)", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	podrun "github.com/cloister-cc/cloister/shim/run"
+)
+
+// runHint says what to do about failures of a run that are the command line's to mend.
+func runHint(err error, stateDir string) error {
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return &plainError{fmt.Sprintf("run: another run holds the state directory %q (stop that run, or choose another directory with --state-dir)", stateDir), err}
+	case errors.Is(err, podrun.ErrNoSNP):
+		return fmt.Errorf("%w (without SNP hardware, try --tee emulated, which protects nothing)", err)
+	}
+	return err
+}
+
+// readState finds a running pod for the commands that talk to one.
+func readState(dir string) (*podrun.State, error) {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no pod runs in %q (start it with \"cloister run\", and name the directory here if run was given --state-dir)", dir)
+	}
+	state, err := podrun.ReadState(dir)
+	if err != nil {
+		return nil, fmt.Errorf("%w (start the pod with \"cloister run\"; a pod that is still booting takes a moment)", err)
+	}
+	return state, nil
+}
+
+// execHint turns the agent's answer about a container that is gone into a sentence.
+func execHint(err error, pod, container string) error {
+	var answer interface{ GRPCStatus() *status.Status }
+	if !errors.As(err, &answer) {
+		return err
+	}
+	switch answer.GRPCStatus().Code() {
+	case codes.FailedPrecondition, codes.NotFound:
+		return &plainError{fmt.Sprintf("exec: container %q of pod %q does not run, it may have ended (agent: %s)", container, pod, answer.GRPCStatus().Message()), err}
+	}
+	return err
+}
+
+// plainError has a text of its own; the cause stays in the chain for programs.
+type plainError struct {
+	text  string
+	cause error
+}
+
+func (e *plainError) Error() string { return e.text }
+func (e *plainError) Unwrap() error { return e.cause }
