@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
@@ -36,15 +37,20 @@ func readState(dir string) (*podrun.State, error) {
 	return state, nil
 }
 
-// execHint turns the agent's answer about a container that is gone into a sentence.
+// execHint puts the agent's answer about a container that has ended, or takes no command now, in words for people.
 func execHint(err error, pod, container string) error {
 	var answer interface{ GRPCStatus() *status.Status }
 	if !errors.As(err, &answer) {
 		return err
 	}
+	text := answer.GRPCStatus().Message()
 	switch answer.GRPCStatus().Code() {
-	case codes.FailedPrecondition, codes.NotFound:
-		return &plainError{fmt.Sprintf("exec: container %q of pod %q does not run, it may have ended (agent: %s)", container, pod, answer.GRPCStatus().Message()), err}
+	case codes.FailedPrecondition, codes.NotFound, codes.InvalidArgument:
+		// One code stands for several wrong moments; only the agent's words tell them apart.
+		if strings.Contains(text, "is not running") {
+			text = "it is not running (it has ended, or has not started yet)"
+		}
+		return &plainError{fmt.Sprintf("exec: container %q of pod %q: %s", container, pod, text), err}
 	}
 	return err
 }

@@ -27,7 +27,8 @@ func TestHints(t *testing.T) {
 	}{
 		"state-dir-held":  {runHint(fmt.Errorf("claim: %w", unix.EWOULDBLOCK), dir), "--state-dir", "temporarily"},
 		"no-snp":          {runHint(fmt.Errorf("launch: %w", podrun.ErrNoSNP), dir), "--tee emulated", "--state-dir"},
-		"container-ended": {execHint(fmt.Errorf("exec: %w", status.Error(codes.FailedPrecondition, "gone")), "p", "c"), `container "c" of pod "p"`, "rpc error"},
+		"container-ended": {execHint(fmt.Errorf("exec: %w", status.Error(codes.FailedPrecondition, `container "7f" is not running`)), "p", "c"), `container "c" of pod "p": it is not running`, "rpc error"},
+		"too-many-execs":  {execHint(status.Error(codes.FailedPrecondition, "has 64 running exec processes"), "p", "c"), "64 running", "ended"},
 		"no-state-dir":    {absent, "cloister run", "stat "},
 		"no-state":        {empty, "cloister run", "stat "},
 		"no-images":       {images, "make demo", "--state-dir"},
