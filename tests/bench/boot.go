@@ -74,7 +74,7 @@ func measureBoot(ctx context.Context, b *bench) error {
 			}
 		}
 	}
-	b.addRatio("boot_ratio", agent, hello, "hello-world init", atMost(1.35))
+	b.addRatio("boot_ratio", agent, hello, "hello-world init "+brief(hello.median()), atMost(1.35))
 	b.add("boot_ms", agent, "ms", "hello-world init "+brief(hello.median()), target{})
 	progress("boot, medians from the start of QEMU; the agent's messages as they arrive on the console:")
 	progress("  %-60s %8.0f ms", "hello-world: "+helloLine, hello.median())

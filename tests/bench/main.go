@@ -47,7 +47,7 @@ type bench struct {
 }
 
 // runs are how often things are measured.
-type runs struct{ container, plug, boot, verity int }
+type runs struct{ container, plug, boot, verity, memory int }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -66,6 +66,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&b.runs.container, "container-runs", 20, "rounds of container starts")
 	flags.IntVar(&b.runs.plug, "plug-runs", 20, "disks plugged in")
 	flags.IntVar(&b.runs.boot, "boot-runs", 9, "boots of each kind")
+	flags.IntVar(&b.runs.memory, "memory-runs", 5, "boots after which resident memory is looked at")
 	flags.IntVar(&b.runs.verity, "verity-runs", 7, "trees built in each way")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -15,8 +15,9 @@ import (
 	"github.com/cloister-cc/cloister/guest"
 )
 
-// measureMemory boots the agent, binds a policy of ten containers, makes the sandbox and asks how much memory is resident.
-func measureMemory(ctx context.Context, b *bench) (err error) {
+// measureMemory boots the agent a few times, binds a policy of ten containers, makes the sandbox, leaves it alone for a while and asks how much
+// memory is resident.
+func measureMemory(ctx context.Context, b *bench) error {
 	list, err := makeContainers()
 	if err != nil {
 		return err
@@ -29,47 +30,43 @@ func measureMemory(ctx context.Context, b *bench) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := b.boot(ctx, image, policy)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Stop(context.WithoutCancel(ctx))) }()
 	var resident sample
-	for range residentLooks {
-		answer, err := s.Client().GetDiagnosticData(ctx, &api.GetDiagnosticDataRequest{LogType: "held"})
+	for range b.runs.memory {
+		mib, err := b.residentAtRest(ctx, image, policy)
 		if err != nil {
 			return err
 		}
-		var held struct {
-			KiB float64 `json:"rss_kib"`
-		}
-		if err := json.Unmarshal([]byte(answer.Data), &held); err != nil {
-			return err
-		}
-		resident = append(resident, held.KiB/1024)
-		if err := rest(ctx, restBetween); err != nil {
-			return err
-		}
+		resident = append(resident, mib)
 	}
 	b.add("agent_resident_mib", resident, "MiB", fmt.Sprintf("policy of %d containers bound, idle", len(list)), atMost(25))
 	return nil
 }
 
-// An agent at rest is one that was left alone for a while; looks are some seconds apart.
-const (
-	residentLooks = 5
-	restBetween   = 3 * time.Second
-)
+// atRest is how long an agent is left alone; what it gives back, it gives back before.
+const atRest = 5 * time.Second
 
-func rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+func (b *bench) residentAtRest(ctx context.Context, image string, policy []byte) (mib float64, err error) {
+	s, err := b.boot(ctx, image, policy)
+	if err != nil {
+		return 0, err
 	}
+	defer func() { err = errors.Join(err, s.Stop(context.WithoutCancel(ctx))) }()
+	rest := time.NewTimer(atRest)
+	defer rest.Stop()
+	select {
+	case <-rest.C:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	answer, err := s.Client().GetDiagnosticData(ctx, &api.GetDiagnosticDataRequest{LogType: "held"})
+	if err != nil {
+		return 0, err
+	}
+	var held struct {
+		KiB float64 `json:"rss_kib"`
+	}
+	err = json.Unmarshal([]byte(answer.Data), &held)
+	return held.KiB / 1024, err
 }
 
 const megabyte = 1e6

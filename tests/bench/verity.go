@@ -58,27 +58,13 @@ func measureVerity(ctx context.Context, b *bench) error {
 			s.addDuration(took[at])
 		}
 	}
-	b.addRatio("verity_one_core_speed", setup, one, "ours, one core;", atLeast(1.25))
-	b.addRatio("verity_two_cores_speed", setup, two, "ours, two cores;", atLeast(2.4))
-	b.addRatio("verity_one_core_speed_by_cpu_time", setupCPU, one, "ours, one core;", target{})
-	b.addRatio("verity_of_sha256_rate", hash, one, "ours, one core;", target{})
-	b.describeVerity(setup, setupCPU, hash)
+	format, ours := "veritysetup format "+brief(setup.median()), "; ours "
+	b.addRatio("verity_one_core_speed", setup, one, format+ours+brief(one.median()), atLeast(1.25))
+	b.addRatio("verity_two_cores_speed", setup, two, format+ours+brief(two.median()), atLeast(2.4))
+	b.addRatio("verity_one_core_speed_by_cpu_time", setupCPU, one,
+		"veritysetup format, user+system "+brief(setupCPU.median())+ours+brief(one.median()), target{})
+	b.addRatio("verity_of_sha256_rate", hash, one, "SHA-256 of 4 KiB blocks, one core "+brief(hash.median())+ours+brief(one.median()), target{})
 	return nil
-}
-
-// describeVerity says in the references how long the others took.
-func (b *bench) describeVerity(setup, setupCPU, hash sample) {
-	for i := range b.metrics {
-		m := &b.metrics[i]
-		switch m.name {
-		case "verity_one_core_speed", "verity_two_cores_speed":
-			m.reference = fmt.Sprintf("veritysetup format %s; %s", brief(setup.median()), m.reference)
-		case "verity_one_core_speed_by_cpu_time":
-			m.reference = fmt.Sprintf("veritysetup format, user+system time %s; %s", brief(setupCPU.median()), m.reference)
-		case "verity_of_sha256_rate":
-			m.reference = fmt.Sprintf("SHA-256 of 4 KiB blocks, one core %s; %s", brief(hash.median()), m.reference)
-		}
-	}
 }
 
 func writeRandom(path string, size int) error {
