@@ -76,6 +76,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer os.RemoveAll(b.scratch)
+	progress("machine: %s", machine())
 	var failed error
 	for _, g := range groups {
 		if *only == "" || slices.Contains(strings.Split(*only, ","), g.name) {
@@ -107,11 +108,11 @@ func (b *bench) measure(ctx context.Context, g group) error {
 		}
 	}
 	begin := time.Now()
-	progress("measuring: %s", g.name)
+	progress("measuring: %s (%s)", g.name, load())
 	if err := g.measure(ctx, b); err != nil {
 		return fmt.Errorf("measure %s: %w", g.name, err)
 	}
-	progress("measured: %s, in %.0f s", g.name, time.Since(begin).Seconds())
+	progress("measured: %s, in %.0f s (%s)", g.name, time.Since(begin).Seconds(), load())
 	return nil
 }
 
