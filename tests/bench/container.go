@@ -128,12 +128,13 @@ func (b *bench) twin(c *podrun.Container) (*podrun.Container, error) {
 }
 
 func (b *bench) reportStart(runs []wire.Run) {
-	var agent, crun, pair sample
+	var agent, crun, sealed, pair sample
 	steps := map[string]*sample{}
 	var order []string
 	for _, r := range runs {
 		agent.addDuration(r.Agent)
 		crun.addDuration(r.Crun)
+		sealed.addDuration(r.Sealed)
 		pair.addDuration(r.Pair)
 		sums := map[string]time.Duration{}
 		for _, s := range r.Steps {
@@ -150,6 +151,7 @@ func (b *bench) reportStart(runs []wire.Run) {
 	bare := "crun run " + brief(crun.median())
 	b.addRatio("container_start_ratio", agent, crun, bare, atMost(1.5))
 	b.add("container_start_ms", agent, "ms", bare, target{})
+	b.addRatio("container_start_to_sealed_ratio", agent, sealed, "crun run from sealed memory "+brief(sealed.median()), target{})
 	b.addRatio("crun_create_start_ratio", pair, crun, bare, target{})
 	progress("container start, median of %d; sums over %d layers:", len(runs), layersEach)
 	for _, name := range order {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/cloister-cc/cloister/agent/api"
 	"github.com/cloister-cc/cloister/agent/boot"
@@ -36,6 +37,7 @@ type bare struct {
 	reaper *boot.Reaper
 	dir    string
 	spec   specs.Spec
+	sealed string // path of a sealed copy of crun
 }
 
 func newBare(reaper *boot.Reaper, spec *specs.Spec) (*bare, error) {
@@ -50,11 +52,31 @@ func newBare(reaper *boot.Reaper, spec *specs.Spec) (*bare, error) {
 	if err != nil {
 		return nil, err
 	}
+	if b.sealed, err = sealCrun(); err != nil {
+		return nil, err
+	}
 	return b, os.WriteFile(filepath.Join(b.dir, "bundle/config.json"), text, 0o600)
 }
 
-func (b *bare) command(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, crunPath, append([]string{
+// sealCrun copies crun into memory that nobody can change. Its descriptor stays open.
+func sealCrun() (string, error) {
+	text, err := os.ReadFile(crunPath)
+	if err != nil {
+		return "", err
+	}
+	fd, err := unix.MemfdCreate("crun", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return "", os.NewSyscallError("memfd_create", err)
+	}
+	if n, err := unix.Write(fd, text); err != nil || n < len(text) {
+		return "", fmt.Errorf("copy crun: %d of %d bytes: %w", n, len(text), err)
+	}
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
+	return fmt.Sprintf("/proc/self/fd/%d", fd), os.NewSyscallError("fcntl", err)
+}
+
+func (b *bare) command(ctx context.Context, crun string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, crun, append([]string{
 		"--root", filepath.Join(b.dir, "state"), "--log", filepath.Join(b.dir, "log"), "--log-format", "json", "--cgroup-manager=cgroupfs",
 	}, args...)...)
 }
@@ -99,14 +121,14 @@ func (o *output) first() (time.Time, error) {
 func (o *output) close() { o.r.Close(); o.w.Close() }
 
 // run is `crun run` of the prepared bundle, to the first byte.
-func (b *bare) run(ctx context.Context, round int) (time.Duration, error) {
+func (b *bare) run(ctx context.Context, crun, id string) (time.Duration, error) {
 	o, err := newOutput()
 	if err != nil {
 		return 0, err
 	}
 	defer o.close()
 	begin := time.Now()
-	cmd := b.command(ctx, "run", "--no-new-keyring", "--bundle", filepath.Join(b.dir, "bundle"), fmt.Sprintf("run-%d", round))
+	cmd := b.command(ctx, crun, "run", "--no-new-keyring", "--bundle", filepath.Join(b.dir, "bundle"), id)
 	cmd.Stdout = o.w
 	child, err := b.reaper.Start(cmd)
 	if err != nil {
@@ -126,7 +148,7 @@ func (b *bare) pair(ctx context.Context, round int) (time.Duration, error) {
 	defer o.close()
 	id, pidFile := fmt.Sprintf("pair-%d", round), filepath.Join(b.dir, "pid")
 	begin := time.Now()
-	cmd := b.command(ctx, "create", "--no-new-keyring", "--pid-file", pidFile, "--bundle", filepath.Join(b.dir, "bundle"), id)
+	cmd := b.command(ctx, crunPath, "create", "--no-new-keyring", "--pid-file", pidFile, "--bundle", filepath.Join(b.dir, "bundle"), id)
 	cmd.Stdout = o.w
 	if err := b.do(ctx, cmd); err != nil {
 		return 0, err
@@ -136,7 +158,7 @@ func (b *bare) pair(ctx context.Context, round int) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	start, err := b.reaper.Start(b.command(ctx, "start", id))
+	start, err := b.reaper.Start(b.command(ctx, crunPath, "start", id))
 	if err != nil {
 		return 0, err
 	}
@@ -147,7 +169,7 @@ func (b *bare) pair(ctx context.Context, round int) (time.Duration, error) {
 	if _, err := init.Wait(ctx); err != nil {
 		return 0, err
 	}
-	return at.Sub(begin), b.do(ctx, b.command(ctx, "delete", "--force", id))
+	return at.Sub(begin), b.do(ctx, b.command(ctx, crunPath, "delete", "--force", id))
 }
 
 func (b *bare) adopt(pidFile string) (*boot.Child, error) {

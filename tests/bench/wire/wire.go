@@ -39,7 +39,9 @@ type Run struct {
 	Agent time.Duration `json:"agent"`
 	// Crun is from before the start of `crun run` to that byte.
 	Crun time.Duration `json:"crun"`
-	// Pair is the same for `crun create` and then `crun start`, which is what a runtime that is asked in two steps does.
+	// Sealed is Crun with the runtime in sealed memory, where the agent has it: it need not make a copy of itself first.
+	Sealed time.Duration `json:"sealed"`
+	// Pair is Crun for `crun create` and then `crun start`, which is what a runtime that is asked in two steps does.
 	Pair time.Duration `json:"pair"`
 	// Steps divide Agent.
 	Steps []Step `json:"steps"`
