@@ -35,7 +35,10 @@ func (a *agent) rounds(ctx context.Context, bare *bare, measured *api.CreateCont
 		ways := []func() error{
 			func() (err error) { r.Agent, r.Steps, err = a.start(ctx, measured, i); return err },
 			func() (err error) { r.Crun, err = bare.run(ctx, crunPath, fmt.Sprintf("run-%d", i)); return err },
-			func() (err error) { r.Sealed, err = bare.run(ctx, bare.sealed, fmt.Sprintf("sealed-%d", i)); return err },
+			func() (err error) {
+				r.Sealed, err = bare.run(ctx, bare.sealed, fmt.Sprintf("sealed-%d", i))
+				return err
+			},
 			func() (err error) { r.Pair, err = bare.pair(ctx, i); return err },
 		}
 		if i%2 == 1 {
