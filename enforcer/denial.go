@@ -1,20 +1,15 @@
 package enforcer
 
 import (
-	"context"
-	"errors"
-	"strconv"
 	"strings"
-	"unicode/utf8"
 
-	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/cloister-cc/cloister/enforcer/point"
 )
 
 // Limits of what a refusal may carry: the request's strings are the host's.
 const (
 	// denialLimit leaves room for "<Message> is blocked by policy: " in a line of 512 bytes.
 	denialLimit = 448
-	quoteLimit  = 128
 )
 
 // Denial says that the policy refused. It never holds the value of an environment variable or a process argument; the names
@@ -39,50 +34,15 @@ type Denial struct {
 // Error is one line of at most 448 bytes: `<point>: <rule>: <field>[, container <name>] [decision <id>]`.
 func (d *Denial) Error() string {
 	var b strings.Builder
-	b.WriteString(string(d.Point) + ": " + clipLine(d.Rule) + ": " + d.Field)
+	b.WriteString(string(d.Point) + ": " + point.QuoteLine(d.Rule) + ": " + d.Field)
 	if d.names != "" {
-		b.WriteString(" " + clip(d.names))
+		b.WriteString(" " + point.Quote(d.names))
 	}
 	if d.Container != "" {
-		b.WriteString(", container " + clipLine(d.Container))
+		b.WriteString(", container " + point.QuoteLine(d.Container))
 	}
 	end := " [decision " + d.ID + "]"
 	return strings.ToValidUTF8(b.String()[:min(b.Len(), denialLimit-len(end))], "") + end
-}
-
-// clip quotes a host's string and cuts it, so that it can neither end a line nor fill a log.
-func clip(s string) string {
-	cut := false
-	for len(s) > quoteLimit {
-		cut = true
-		s = s[:quoteLimit]
-		for len(s) > 0 && !utf8.RuneStart(s[len(s)-1]) {
-			s = s[:len(s)-1]
-		}
-	}
-	quoted := strconv.QuoteToASCII(s)
-	for len(quoted) > quoteLimit {
-		cut = true
-		s = s[:len(s)-1]
-		quoted = strconv.QuoteToASCII(s)
-	}
-	if cut {
-		return quoted + "..."
-	}
-	return quoted
-}
-
-// clipLine leaves plain short words as they are and quotes everything else.
-func clipLine(s string) string {
-	if len(s) > quoteLimit {
-		return clip(s)
-	}
-	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' || s[i] > '~' || s[i] == '"' {
-			return clip(s)
-		}
-	}
-	return s
 }
 
 // reasonRow maps a reason of the contract to the part of a request it is about. The order is the order of telling: what
@@ -97,7 +57,7 @@ type reasonRow struct {
 }
 
 var reasonTable = []reasonRow{
-	{text: fragmentsUnsupported, field: "fragment"},
+	{text: point.FragmentsUnsupported, field: "fragment"},
 	{text: "policy does not define api_version", field: "policy.api_version"},
 	{text: "framework_version", field: "policy.framework_version", prefix: true},
 	{text: "rule for", field: "policy", prefix: true},
@@ -164,10 +124,9 @@ func matchReason(reason string) (row int, rule, names string) {
 	return len(reasonTable), reason, ""
 }
 
-// deny is a refusal before or without a rule of the policy.
-func (q *question) deny(reason string) *Denial {
-	d := &Denial{ID: q.id, Point: q.row.Point, Reasons: []string{reason}}
-	d.report = &decisionReport{question: q, text: reason}
+func newDenial(id string, row *point.Row, in Input, r *point.Refusal) *Denial {
+	d := &Denial{ID: id, Point: row.Point, Container: r.Container, Reasons: r.Reasons}
+	d.report = &decisionReport{row: row, in: in, refusal: r}
 	d.explain()
 	return d
 }
@@ -183,52 +142,6 @@ const (
 	fieldPolicy   = "policy"
 	fieldWholeOCI = "process"
 )
-
-// refuse asks the policy for its reasons. That this fails changes nothing about the refusal.
-func (q *question) refuse(ctx context.Context) *Denial {
-	d := &Denial{ID: q.id, Point: q.row.Point, Container: q.container()}
-	report := &decisionReport{question: q, byDefault: q.byDefault}
-	d.report = report
-	asked := withMember(q.input.(ast.Object), ast.StringTerm("rule"), ast.StringTerm(string(q.row.Point)))
-	v, err := q.enforcer.eval(ctx, q.enforcer.reason, q.base, asked)
-	switch {
-	case errors.Is(err, errUndefined):
-		report.text = textNoReason
-	case err != nil:
-		report.text, report.policyError = textEngineError, err.Error()
-	default:
-		report.reason = v
-		d.Reasons = reasonsOf(v)
-	}
-	d.explain()
-	return d
-}
-
-// reasonsOf reads {"errors": [...]}; a custom policy may answer with text alone.
-func reasonsOf(v ast.Value) []string {
-	var reasons []string
-	add := func(t *ast.Term) {
-		if s, ok := t.Value.(ast.String); ok {
-			reasons = append(reasons, string(s))
-		}
-	}
-	switch v := v.(type) {
-	case ast.String:
-		return []string{string(v)}
-	case ast.Object:
-		list := member(v, "errors")
-		if list == nil {
-			return nil
-		}
-		switch list := list.Value.(type) {
-		case *ast.Array:
-			list.Foreach(add)
-		case ast.Set:
-			list.Sorted().Foreach(add)
-		}
-	}
-	return reasons
-}
 
 // explain picks the reason that tells most.
 func (d *Denial) explain() {
@@ -252,11 +165,11 @@ func (d *Denial) explain() {
 // unexplained says what can be said of a refusal without reasons. The reference leaves these empty, so do our reasons, but
 // a user needs to know what to change.
 func (d *Denial) unexplained() (rule, field string) {
-	row := d.report.question.row
+	row := d.report.row
 	switch {
-	case d.report.policyError != "":
+	case d.report.refusal.PolicyError != "":
 		return ruleNoAnswer, fieldPolicy
-	case d.report.byDefault:
+	case d.report.refusal.ByDefault:
 		return ruleOlder, "policy.api_version"
 	case row.Flag != "":
 		return ruleFlag, "policy." + row.Flag
@@ -264,56 +177,4 @@ func (d *Denial) unexplained() (rule, field string) {
 		return ruleNoneFits, fieldWholeOCI
 	}
 	return ruleNoReason, fieldRequest
-}
-
-// container is the name of the only candidate left for the request's container id, if there is exactly one name.
-func (q *question) container() string {
-	var id string
-	switch in := q.in.(type) {
-	case CreateContainerInput:
-		id = in.ContainerID
-	case ExecInContainerInput:
-		id = in.ContainerID
-	case SignalContainerProcessInput:
-		id = in.ContainerID
-	case ShutdownContainerInput:
-		id = in.ContainerID
-	default:
-		return ""
-	}
-	matches, ok := q.base.table("matches")
-	if !ok {
-		return ""
-	}
-	candidates, ok := termArray(matches.Get(ast.StringTerm(id)))
-	if !ok || candidates.Len() == 0 {
-		return ""
-	}
-	name := candidateName(candidates.Elem(0))
-	for i := 1; i < candidates.Len(); i++ {
-		if candidateName(candidates.Elem(i)) != name {
-			return ""
-		}
-	}
-	return name
-}
-
-func termArray(t *ast.Term) (*ast.Array, bool) {
-	if t == nil {
-		return nil, false
-	}
-	list, ok := t.Value.(*ast.Array)
-	return list, ok
-}
-
-func candidateName(t *ast.Term) string {
-	obj, ok := t.Value.(ast.Object)
-	if !ok {
-		return ""
-	}
-	if name, ok := stringMember(obj, "name"); ok && name != "" {
-		return name
-	}
-	id, _ := stringMember(obj, "id")
-	return id
 }

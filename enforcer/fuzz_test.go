@@ -59,7 +59,7 @@ func FuzzLoad(f *testing.F) {
 func FuzzDecide(f *testing.F) {
 	var inputs []string
 	for i, row := range enforcer.Points() {
-		data, err := os.ReadFile(filepath.Join("testdata", "inputs", string(row.Point)+".json"))
+		data, err := os.ReadFile(filepath.Join("rego", "testdata", "inputs", string(row.Point)+".json"))
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -2,15 +2,10 @@ package enforcer
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"sync"
 	"time"
 
-	"github.com/open-policy-agent/opa/v1/ast"
-
-	"github.com/cloister-cc/cloister/enforcer/aci"
-	"github.com/cloister-cc/cloister/enforcer/agentpolicy"
+	"github.com/cloister-cc/cloister/enforcer/rego"
 )
 
 // Limits of a policy text. SetPolicy brings at most a ttrpc frame; an initdata disk may bring more.
@@ -38,7 +33,6 @@ type Options struct {
 // Load compiles a policy. The caller has compared its digest with HOST_DATA: the text decides everything from here on. An
 // error means that there is no enforcer, so nothing may be allowed.
 func Load(ctx context.Context, policy []byte, opts Options) (e *Enforcer, err error) {
-	defer recoverTo(&err, "load policy")
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("load policy: %w", err)
 	}
@@ -51,18 +45,17 @@ func Load(ctx context.Context, policy []byte, opts Options) (e *Enforcer, err er
 	if depth := nesting(policy); depth > maxNesting {
 		return nil, fmt.Errorf("load policy: brackets nest deeper than %d", maxNesting)
 	}
-	compiler, err := compile(string(policy))
+	judge, err := rego.New(ctx, string(policy), opts.rego())
 	if err != nil {
 		return nil, fmt.Errorf("load policy: %w", err)
 	}
-	e = &Enforcer{opts: opts, compiler: compiler, state: firstSnapshot(opts)}
-	if err := e.prepare(); err != nil {
-		return nil, fmt.Errorf("load policy: %w", err)
+	return &Enforcer{opts: opts, judge: judge}, nil
+}
+
+func (o *Options) rego() rego.Options {
+	return rego.Options{
+		Strict: o.Strict, DefaultMounts: o.DefaultMounts, PrivilegedMounts: o.PrivilegedMounts, EvalTimeout: o.EvalTimeout,
 	}
-	if e.apiVersion, err = e.readAPIVersion(ctx); err != nil {
-		return nil, fmt.Errorf("load policy: %w", err)
-	}
-	return e, nil
 }
 
 func (o *Options) complete() error {
@@ -92,116 +85,4 @@ func nesting(text []byte) int {
 		}
 	}
 	return deepest
-}
-
-// compile parses and compiles a policy, as Rego v1 if it is that, else as v0: policies in use were written for both. The
-// text says nothing about its version, and most of what tools emit means the same in either.
-func compile(text string) (*ast.Compiler, error) {
-	v1, errV1 := parseAndCompile(text, ast.RegoV1)
-	if errV1 == nil {
-		return v1, nil
-	}
-	if final := (*packageError)(nil); errors.As(errV1, &final) {
-		return nil, errV1
-	}
-	v0, errV0 := parseAndCompile(text, ast.RegoV0)
-	if errV0 == nil {
-		return v0, nil
-	}
-	// The version whose parser got further is the one the author had in mind.
-	var parse *parseError
-	if errors.As(errV1, &parse) && !errors.As(errV0, &parse) {
-		return nil, errV0
-	}
-	return nil, errV1
-}
-
-func parseAndCompile(text string, version ast.RegoVersion) (*ast.Compiler, error) {
-	caps := language()
-	module, err := ast.ParseModuleWithOpts("policy.rego", text, ast.ParserOptions{RegoVersion: version, Capabilities: caps})
-	if err != nil {
-		return nil, &parseError{fmt.Errorf("parse: %w", shortError(err))}
-	}
-	if err := checkPackage(module); err != nil {
-		return nil, err
-	}
-	modules, err := frameworkModules()
-	if err != nil {
-		return nil, err
-	}
-	all := map[string]*ast.Module{"policy.rego": module}
-	for name, m := range modules {
-		all[name] = m
-	}
-	compiler := ast.NewCompiler().WithCapabilities(caps).WithDefaultRegoVersion(version)
-	if compiler.Compile(all); compiler.Failed() {
-		return nil, fmt.Errorf("compile: %w", shortError(compiler.Errors))
-	}
-	return compiler, nil
-}
-
-type parseError struct{ error }
-
-func (e *parseError) Unwrap() error { return e.error }
-
-// packageError is about a text that is Rego but not an ACI policy.
-type packageError struct{ error }
-
-func (e *packageError) Unwrap() error { return e.error }
-
-// checkPackage keeps a policy out of the agent's own packages: in `package framework` it would add rules to the fixed ones.
-func checkPackage(module *ast.Module) error {
-	name := module.Package.Path.String()
-	switch name {
-	case "data.policy":
-		return nil
-	case "data." + agentpolicy.Package:
-		return &packageError{agentpolicy.ErrUnsupported}
-	}
-	return &packageError{fmt.Errorf("package: got %s, want policy", clip(name[len("data."):]))}
-}
-
-// language is shared by all enforcers; nothing changes it after it was built.
-var language = sync.OnceValue(capabilities)
-
-var framework struct {
-	once    sync.Once
-	modules map[string]*ast.Module
-	err     error
-}
-
-// frameworkModules parses the framework once a process; the compiler works on copies.
-func frameworkModules() (map[string]*ast.Module, error) {
-	framework.once.Do(func() {
-		framework.modules = map[string]*ast.Module{}
-		for _, m := range aci.Modules() {
-			parsed, err := ast.ParseModuleWithOpts(m.Name, m.Text, ast.ParserOptions{
-				RegoVersion: ast.RegoV1, Capabilities: language(),
-			})
-			if err != nil {
-				framework.err = fmt.Errorf("framework: %w", err)
-				return
-			}
-			framework.modules[m.Name] = parsed
-		}
-	})
-	return framework.modules, framework.err
-}
-
-func firstSnapshot(opts Options) *snapshot {
-	return &snapshot{
-		fixed: map[string]ast.Value{
-			"api":                             apiObject(),
-			"defaultMounts":                   array(opts.DefaultMounts, mountValue),
-			"privilegedMounts":                array(opts.PrivilegedMounts, mountValue),
-			"sandboxPrefix":                   ast.String(aci.SandboxPrefix),
-			"hugePagesPrefix":                 ast.String(aci.HugePagesPrefix),
-			"plan9Prefix":                     ast.String(aci.Plan9Prefix),
-			"defaultUnprivilegedCapabilities": stringArray(aci.UnprivilegedCapabilities()),
-			"defaultPrivilegedCapabilities":   stringArray(aci.PrivilegedCapabilities()),
-		},
-		metadata: map[string]ast.Value{
-			"operatingsystem": object(str("ostype", "linux")),
-		},
-	}
 }

@@ -5,30 +5,25 @@ import (
 	"encoding/json"
 	"strings"
 
-	"github.com/open-policy-agent/opa/v1/ast"
-
 	"github.com/cloister-cc/cloister/enforcer/aci"
+	"github.com/cloister-cc/cloister/enforcer/point"
+	"github.com/cloister-cc/cloister/enforcer/rego"
 )
 
 // reportLimit is the longest message the peers' tools accept (policy contract, section 2.5).
 const reportLimit = 3 * 1024
 
 const (
-	reportOpen      = "policyDecision<"
-	reportClose     = ">policyDecision"
-	textNoReason    = "Security policy is either not valid or did not provide a reason for denial. "
-	textEngineError = "Security policy is not valid. "
-	redacted        = "<<redacted>>"
+	reportOpen  = "policyDecision<"
+	reportClose = ">policyDecision"
+	redacted    = "<<redacted>>"
 )
 
 // decisionReport is what is needed to write ACI's long form of a refusal, if anyone asks for it.
 type decisionReport struct {
-	question    *question
-	reason      ast.Value
-	text        string
-	policyError string
-	// byDefault is set when the policy has no rule for the point and its version's default refused.
-	byDefault bool
+	row     *point.Row
+	in      Input
+	refusal *point.Refusal
 }
 
 type reportJSON struct {
@@ -46,15 +41,17 @@ func (d *Denial) PolicyDecision() string {
 	if r == nil {
 		return reportOpen + reportClose
 	}
-	out := reportJSON{Decision: "deny", PolicyError: r.policyError}
-	if input, ok := document(r.question.input).(map[string]any); ok {
+	out := reportJSON{Decision: "deny", PolicyError: r.refusal.PolicyError}
+	if input, ok := rego.Document(r.in).(map[string]any); ok {
 		input["rule"] = string(d.Point)
 		out.Input = redact(input)
 	}
-	out.Reason = r.text
-	reason, _ := document(r.reason).(map[string]any)
-	if r.reason != nil {
-		out.Reason = redact(document(r.reason))
+	out.Reason = r.refusal.Text
+	var reason map[string]any
+	if r.refusal.Document != nil {
+		doc := r.refusal.Document()
+		reason, _ = doc.(map[string]any)
+		out.Reason = redact(doc)
 	}
 	if text, ok := out.encode(); ok {
 		return text
@@ -87,18 +84,6 @@ func (r *reportJSON) encode() (string, bool) {
 	}
 	text := reportOpen + base64.StdEncoding.EncodeToString(data) + reportClose
 	return text, len(text) <= reportLimit
-}
-
-// document is v as encoding/json's generic types; nil when it is no document.
-func document(v ast.Value) any {
-	if v == nil {
-		return nil
-	}
-	doc, err := ast.JSON(v)
-	if err != nil {
-		return nil
-	}
-	return doc
 }
 
 // redact replaces what must not be repeated and shortens what everybody knows, at any depth: the input has it at the top,
