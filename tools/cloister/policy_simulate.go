@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloister-cc/cloister/enforcer"
+	"github.com/cloister-cc/cloister/enforcer/aci"
+)
+
+// judging are the flags of the commands that put requests to a policy.
+type judging struct {
+	fragments           []string
+	strict, agentMounts bool
+}
+
+func (j *judging) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringArrayVar(&j.fragments, "fragment", nil, "fragment (COSE) to load before the first request, repeatable")
+	f.BoolVar(&j.strict, "strict-api", false, "refuse points that an old policy does not know, as cloister.strict_api=1 does")
+	f.BoolVar(&j.agentMounts, "agent-mounts", false, "accept the mounts that every container runtime adds, as the agent does")
+}
+
+func (j *judging) load(ctx context.Context, text []byte) (*enforcer.Enforcer, error) {
+	opts := enforcer.Options{Strict: j.strict, PolicyLimit: enforcer.MaxPolicyLimit}
+	if j.agentMounts {
+		opts.DefaultMounts, opts.PrivilegedMounts = aci.DefaultMounts(), aci.PrivilegedMounts()
+	}
+	e, err := enforcer.Load(ctx, text, opts)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range j.fragments {
+		fragment, err := readFragment(name)
+		if err != nil {
+			return nil, err
+		}
+		if a := ask(ctx, e, request{Name: enforcer.PointLoadFragment, Fragment: fragment}); !a.Allowed {
+			return nil, fmt.Errorf("fragment %q: %w", name, a.err)
+		}
+	}
+	return e, nil
+}
+
+// answer is what simulate prints of one request.
+type answer struct {
+	Index   int            `json:"index"`
+	Name    enforcer.Point `json:"name"`
+	Allowed bool           `json:"allowed"`
+	// EnvList, Capabilities and AllowStdio are there at the points whose decision has them.
+	EnvList      *[]string              `json:"env_list,omitempty"`
+	Capabilities *enforcer.Capabilities `json:"caps_list,omitempty"`
+	AllowStdio   *bool                  `json:"allow_stdio_access,omitempty"`
+	Reason       *answerReason          `json:"reason,omitempty"`
+	// Error is set when the policy could not decide, which is a refusal too.
+	Error string `json:"error,omitempty"`
+
+	err error
+}
+
+type answerReason struct {
+	Errors []string `json:"errors"`
+}
+
+// ask puts one request to a policy and, when it is allowed, takes the act for done.
+func ask(ctx context.Context, e *enforcer.Enforcer, r request) answer {
+	a := answer{Name: r.Name}
+	d, err := decide(ctx, e, r)
+	if err == nil {
+		_, err = d.Commit()
+	}
+	var denial *enforcer.Denial
+	switch {
+	case errors.As(err, &denial):
+		a.Reason, a.err = &answerReason{Errors: denial.Reasons}, err
+		if a.Reason.Errors == nil {
+			a.Reason.Errors = []string{}
+		}
+	case err != nil:
+		a.Error, a.err = err.Error(), err
+	default:
+		a.allow(r.Input, d)
+	}
+	return a
+}
+
+func decide(ctx context.Context, e *enforcer.Enforcer, r request) (*enforcer.Decision, error) {
+	switch {
+	case r.Fragment != nil:
+		return e.Decide(ctx, enforcer.LoadFragmentInput{})
+	case r.Input == nil:
+		return nil, fmt.Errorf("enforcement point rule %.64q does not exist", string(r.Name))
+	}
+	return e.Decide(ctx, r.Input)
+}
+
+func (a *answer) allow(in enforcer.Input, d *enforcer.Decision) {
+	a.Allowed = true
+	switch in.(type) {
+	case enforcer.CreateContainerInput:
+		a.EnvList, a.Capabilities, a.AllowStdio = &d.Env, d.Capabilities, &d.AllowStdio
+	case enforcer.ExecInContainerInput:
+		a.EnvList, a.Capabilities = &d.Env, d.Capabilities
+	case enforcer.ExecExternalInput:
+		a.EnvList, a.AllowStdio = &d.Env, &d.AllowStdio
+	}
+}
+
+type policySimulate struct {
+	policy string
+	judging
+}
+
+func newPolicySimulateCommand() *cobra.Command {
+	var s policySimulate
+	cmd := &cobra.Command{
+		Use:   "simulate --policy POLICY [--fragment FILE ...] COMMANDS",
+		Short: "Put a list of requests to a policy and print its answers",
+		Long: `Simulate reads a JSON list of {"name": "<point>", "input": {...}}, puts the requests to one policy in order, takes each that is
+allowed for done, and prints one JSON object a line: "index", "name", "allowed" and, where there are any, "env_list", "caps_list",
+"allow_stdio_access" and "reason": {"errors": [...]}. What could not be decided is refused and has an "error".
+
+COMMANDS may also hold one request a line; "-" reads them from standard input and answers each at once. The keys of an input
+are those of docs/policy.md; one that is missing is an empty value, one that is unknown an error. The input of load_fragment is
+{"path": FILE} or {"fragment_base64": "..."}. No mount is accepted but those of the policy, unless --agent-mounts is given.
+
+Exit codes: 0 every request was answered, 1 the policy or a fragment was not loaded or the input is broken, 2 usage.`,
+		Example: `  cloister policy simulate --policy policy.rego requests.json
+  echo '{"name": "dump_stacks", "input": {}}' | cloister policy simulate --policy policy.rego -`,
+		Args: exactly("COMMANDS"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if s.policy == "" {
+				return &usageError{errors.New("policy simulate: no policy given (--policy FILE)")}
+			}
+			if err := oneStdin(cmd, s.policy, args[0]); err != nil {
+				return err
+			}
+			if err := s.run(cmd, args[0]); err != nil {
+				return fmt.Errorf("policy simulate: %w", err)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&s.policy, "policy", "", "the policy's text")
+	s.flags(cmd)
+	return cmd
+}
+
+func (s *policySimulate) run(cmd *cobra.Command, commands string) error {
+	text, err := readPolicy(s.policy, cmd.InOrStdin())
+	if err != nil {
+		return err
+	}
+	e, err := s.load(cmd.Context(), text)
+	if err != nil {
+		return err
+	}
+	index := 0
+	return eachRequest(commands, cmd.InOrStdin(), func(r request) error {
+		a := ask(cmd.Context(), e, r)
+		if err := cmd.Context().Err(); err != nil {
+			return err
+		}
+		a.Index = index
+		index++
+		return writeLine(cmd.OutOrStdout(), a)
+	})
+}
+
+// writeLine writes v as one line at once: whoever reads it may be waiting before sending the next request.
+func writeLine(w io.Writer, v any) error {
+	var line bytes.Buffer
+	e := json.NewEncoder(&line)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(line.Bytes())
+	return err
+}
