@@ -1,10 +1,15 @@
 package entry
 
-import "github.com/cloister-cc/cloister/enforcer/aci"
+import (
+	"github.com/open-policy-agent/opa/v1/ast"
 
-// Container is one container definition (policy contract, section 3.2). Equal parts of different containers are the same
-// pointers: tools repeat rules, users and capabilities in every container, and memory and comparisons follow the
-// distinct ones.
+	"github.com/cloister-cc/cloister/enforcer/aci"
+)
+
+// Container is one container definition (policy contract, section 3.2). Parts of different containers that are written
+// the same are the same pointers: tools repeat rules, users and capabilities in every container, and memory and work follow the
+// distinct ones. Different pointers may still be equal. Nobody may change an entry or what it points to. A list that is
+// present is never nil, so that absent and empty can be told apart where there is no Present.
 type Container struct {
 	// Index is the position in the list the container was read from, from 0.
 	Index    int
@@ -102,16 +107,19 @@ type ExternalProcess struct {
 // Fragment is a fragment that may be loaded.
 type Fragment struct {
 	Issuer, Feed string
-	// MinimumSVN is the text of the number or string.
-	MinimumSVN string
-	Includes   []string
-	// RequiredReceipts are ledgers, TTL:<subject> or *.
+	// MinimumSVN is the text of the number (MinimumNumber) or string.
+	MinimumSVN    string
+	MinimumNumber bool
+	Includes      []string
+	// RequiredReceipts are ledgers, TTL:<subject> or *; nil when the entry does not have the key.
 	RequiredReceipts []string
-	// Parameterized is set when the entry has parameters.
+	// Parameterized is set when the entry has parameters: Parameters, a constant object.
 	Parameterized bool
+	Parameters    ast.Value
 }
 
-// PlatformRule adds environment rules and mounts to every container (framework 0.5.0).
+// PlatformRule adds environment rules and mounts to every container (framework 0.5.0). A list is nil when the rule does not
+// have the key.
 type PlatformRule struct {
 	EnvRules []*EnvRule
 	Mounts   []*Mount

@@ -1,0 +1,78 @@
+package entry
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// NotPlainError says why a policy is not plain: rules of its own, data of another shape, or a text that the engine will
+// refuse with a better message.
+type NotPlainError struct {
+	// Why is one short sentence.
+	Why string
+}
+
+func (e *NotPlainError) Error() string { return "policy is not plain: " + e.Why }
+
+func notPlain(format string, args ...any) error {
+	return &NotPlainError{Why: fmt.Sprintf(format, args...)}
+}
+
+// maxNesting bounds the brackets of what the engine's parser gets, which recurses.
+const maxNesting = 1000
+
+// Read reads a policy text. points are the names of the enforcement points. Every error is a *NotPlainError.
+func Read(text []byte, points []string) (*Policy, error) {
+	s := newSkeleton(text, findLists(text))
+	if nesting(s.text) > maxNesting {
+		return nil, notPlain("brackets nest deeper than %d", maxNesting)
+	}
+	module, err := parse(s.text)
+	if err != nil {
+		return nil, err
+	}
+	return recognise(module, s, points)
+}
+
+// nesting returns how deep the brackets of a text nest, those in strings and comments included.
+func nesting(text string) int {
+	depth, deepest := 0, 0
+	for i := range len(text) {
+		switch text[i] {
+		case '(', '[', '{':
+			depth++
+			deepest = max(deepest, depth)
+		case ')', ']', '}':
+			depth = max(0, depth-1)
+		}
+	}
+	return deepest
+}
+
+// parse parses as Rego v1, or else as v0, as the engine does. What a plain policy consists of means the same in both.
+func parse(text string) (module *ast.Module, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			module, err = nil, notPlain("the engine's parser fails on the text")
+		}
+	}()
+	for _, version := range []ast.RegoVersion{ast.RegoV1, ast.RegoV0} {
+		module, err = ast.ParseModuleWithOpts("policy.rego", text, ast.ParserOptions{RegoVersion: version})
+		if err == nil && module != nil {
+			return module, nil
+		}
+	}
+	return nil, notPlain("the text does not parse")
+}
+
+// clip bounds what a message repeats of the text.
+func clip(s string) string {
+	const limit = 64
+	s = strings.ToValidUTF8(s, "?")
+	if len(s) > limit {
+		return strings.ToValidUTF8(s[:limit], "") + "..."
+	}
+	return s
+}
