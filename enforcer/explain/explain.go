@@ -1,5 +1,8 @@
-// Package explain says in one or two plain sentences why a request was refused, for the person who wrote the policy or the
-// pod. It adds nothing to what the refusal itself carries: no values of variables, no arguments, no file contents.
+// Package explain says why a request was refused, for the person who wrote the policy or the pod: in one or two plain sentences,
+// which add nothing to what the refusal itself carries, and as the container of the policy that the request comes nearest to with the
+// fewest differences. Values of environment variables are never told; arguments are, unless Options.Redact is set.
+//
+// Requests are the host's: whatever is in them, there is an answer of bounded size on printable lines, and never a panic.
 package explain
 
 import (
