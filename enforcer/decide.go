@@ -23,12 +23,17 @@ type judge interface {
 type Enforcer struct {
 	opts      Options
 	judge     judge
+	judgeName JudgeName
+	notPlain  error
 	decisions atomic.Uint64
 	// poisoned is set when an undo could not be done.
 	poisoned atomic.Bool
 	// mounts is set when the sandbox's default mounts were added.
 	mounts atomic.Bool
 }
+
+// Judge says who decides, and why the compiled rules do not when they were not told to stay out.
+func (e *Enforcer) Judge() (name JudgeName, notPlain error) { return e.judgeName, e.notPlain }
 
 // ErrInconsistent means that an undo could not be done: what the policy state says is no longer what is, and every further
 // decision is refused.

@@ -3,6 +3,7 @@ package enforcer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cloister-cc/cloister/enforcer/rego"
@@ -26,6 +27,8 @@ type Options struct {
 	DefaultMounts, PrivilegedMounts []Mount
 	// EvalTimeout bounds one evaluation; 0 means 5 seconds.
 	EvalTimeout time.Duration
+	// Judge says who decides; empty means JudgeAuto.
+	Judge JudgeName
 	// PolicyLimit bounds the policy text in bytes; 0 means 4 MiB, more than 64 MiB is an error.
 	PolicyLimit int
 }
@@ -45,11 +48,11 @@ func Load(ctx context.Context, policy []byte, opts Options) (e *Enforcer, err er
 	if depth := nesting(policy); depth > maxNesting {
 		return nil, fmt.Errorf("load policy: brackets nest deeper than %d", maxNesting)
 	}
-	judge, err := rego.New(ctx, string(policy), opts.rego())
+	judge, name, notPlain, err := choose(ctx, policy, opts)
 	if err != nil {
 		return nil, fmt.Errorf("load policy: %w", err)
 	}
-	return &Enforcer{opts: opts, judge: judge}, nil
+	return &Enforcer{opts: opts, judge: judge, judgeName: name, notPlain: notPlain}, nil
 }
 
 func (o *Options) rego() rego.Options {
@@ -61,6 +64,12 @@ func (o *Options) rego() rego.Options {
 func (o *Options) complete() error {
 	if o.EvalTimeout < 0 || o.PolicyLimit < 0 || o.PolicyLimit > MaxPolicyLimit {
 		return fmt.Errorf("options: policy limit %d or evaluation timeout %s is out of range", o.PolicyLimit, o.EvalTimeout)
+	}
+	if o.Judge == "" {
+		o.Judge = JudgeAuto
+	}
+	if !slices.Contains(Judges(), o.Judge) {
+		return fmt.Errorf("options: judge %q, want one of %v", o.Judge, Judges())
 	}
 	if o.EvalTimeout == 0 {
 		o.EvalTimeout = defaultEvalTimeout

@@ -40,6 +40,9 @@ type Refusal struct {
 	Document func() any
 }
 
+// TextNoReason stands in for the reason of a policy that gives none (policy contract, section 2.5).
+const TextNoReason = "Security policy is either not valid or did not provide a reason for denial. "
+
 // What a rule that is missing from the policy leads to.
 const (
 	noVersionReason = "policy does not define api_version"

@@ -9,11 +9,8 @@ import (
 	"github.com/cloister-cc/cloister/enforcer/point"
 )
 
-// Texts of the contract for a refusal without reasons (policy contract, section 2.5).
-const (
-	TextNoReason    = "Security policy is either not valid or did not provide a reason for denial. "
-	textEngineError = "Security policy is not valid. "
-)
+// textEngineError stands in for the reason of a policy that failed to give one (policy contract, section 2.5).
+const textEngineError = "Security policy is not valid. "
 
 // refuse asks the policy for its reasons. That this fails changes nothing about the refusal.
 func (q *question) refuse(ctx context.Context) *point.Refusal {
@@ -22,7 +19,7 @@ func (q *question) refuse(ctx context.Context) *point.Refusal {
 	v, err := q.judge.eval(ctx, q.judge.reason, q.base, asked)
 	switch {
 	case errors.Is(err, errUndefined):
-		r.Text = TextNoReason
+		r.Text = point.TextNoReason
 	case err != nil:
 		r.Text, r.PolicyError = textEngineError, err.Error()
 	default:
