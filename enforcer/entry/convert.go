@@ -223,11 +223,8 @@ func (c *converter) fragment(v ast.Value) (*Fragment, error) {
 	}, map[string]func(ast.Value) error{
 		"required_receipts": list(&f.RequiredReceipts, c.string),
 		"parameters": func(v ast.Value) error {
-			if _, ok := v.(ast.Object); !ok || !ast.IsConstant(v) {
-				return shapeError("is not a constant object")
-			}
 			f.Parameterized, f.Parameters = true, v
-			return nil
+			return constantObject(v)
 		},
 	})
 }

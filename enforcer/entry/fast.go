@@ -156,7 +156,7 @@ func (r *reader) string() (string, bool) {
 	if !ok {
 		return "", false
 	}
-	r.strings.add(slot[string]{hash: h, start: uint32(start), end: uint32(start + len(raw)), value: value})
+	r.strings.add(h, start, start+len(raw), value)
 	return value, true
 }
 
@@ -274,7 +274,7 @@ func interned[T any](r *reader, t *table[T], parse func(*reader) (T, bool)) (T, 
 	if !ok || r.pos != end {
 		return none, false
 	}
-	t.add(slot[T]{hash: h, start: uint32(start), end: uint32(end), value: value})
+	t.add(h, start, end, value)
 	return value, true
 }
 

@@ -197,7 +197,7 @@ func (r *reader) capabilitySets() (*Capabilities, bool) {
 	return c, ok && seen == allSets
 }
 
-// processes reads the list of external processes at pos.
+// externalList reads the list of external processes at pos.
 func (r *reader) externalList() ([]*ExternalProcess, bool) { return array(r, (*reader).external) }
 
 func (r *reader) external() (*ExternalProcess, bool) {

@@ -14,11 +14,12 @@ type found struct {
 // It gives up, and finds nothing, where it could be wrong about what is a string. Nothing depends on its being right: what
 // it found counts only if the engine's parser then finds an empty list of that name at the same place of the skeleton.
 func findLists(text []byte) []found {
-	if len(text) > maxText || bytes.IndexByte(text, '`') >= 0 && rawOutsideStrings(text) {
+	if len(text) > maxText {
 		return nil
 	}
 	r := newReader(text)
 	var lists []found
+	tried := map[string]bool{}
 	depth := 0
 	for i := 0; i < len(text); {
 		switch c := text[i]; {
@@ -30,7 +31,7 @@ func findLists(text []byte) []found {
 				return nil
 			}
 			i = end + 1
-		case c == '$': // template strings
+		case c == '`', c == '$': // raw strings and template strings hold quotes and newlines
 			return nil
 		case c == '[', c == '{', c == '(':
 			depth++
@@ -46,11 +47,20 @@ func findLists(text []byte) []found {
 			if depth != 0 || start > 0 && text[start-1] != '\n' {
 				continue
 			}
-			list, ok := r.definition(string(text[start:i]), i)
+			name := string(text[start:i])
+			if name != "containers" && name != "external_processes" {
+				continue
+			}
+			// One attempt a name: an attempt may go over the whole text, and a text may have a million of them.
+			if tried[name] {
+				return nil
+			}
+			tried[name] = true
+			list, ok := r.definition(name, i)
 			if !ok {
 				continue
 			}
-			if !restOfLineEmpty(text, list.end) || has(lists, list.name) {
+			if !restOfLineEmpty(text, list.end) {
 				return nil
 			}
 			lists = append(lists, list)
@@ -64,9 +74,6 @@ func findLists(text []byte) []found {
 
 // definition reads ` := [...]` behind the name of a list.
 func (r *reader) definition(name string, pos int) (list found, ok bool) {
-	if name != "containers" && name != "external_processes" {
-		return list, false
-	}
 	r.pos = skipBlanks(r.text, pos)
 	if !r.word(":=") {
 		return list, false
@@ -80,36 +87,6 @@ func (r *reader) definition(name string, pos int) (list found, ok bool) {
 	}
 	list.end = r.pos
 	return list, ok
-}
-
-func has(lists []found, name string) bool {
-	for i := range lists {
-		if lists[i].name == name {
-			return true
-		}
-	}
-	return false
-}
-
-// rawOutsideStrings says whether a backtick is anywhere but in a comment or a string: raw strings hold quotes and newlines.
-func rawOutsideStrings(text []byte) bool {
-	for i := 0; i < len(text); {
-		switch text[i] {
-		case '`':
-			return true
-		case '#':
-			i = lineEnd(text, i)
-		case '"':
-			end := stringEnd(text, i+1)
-			if end < 0 {
-				return true
-			}
-			i = end + 1
-		default:
-			i++
-		}
-	}
-	return false
 }
 
 func letter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' || c == '_' }
@@ -164,10 +141,7 @@ func newSkeleton(source []byte, lists []found) *skeleton {
 func (s *skeleton) line(offset int) int {
 	for i := len(s.lists) - 1; i >= 0; i-- {
 		if offset > s.literals[i] {
-			offset += s.lists[i].end - (s.literals[i] + 2)
-			for j := range i {
-				offset += s.lists[j].end - s.lists[j].start - 2
-			}
+			offset += s.lists[i].end - (s.literals[i] + len("[]"))
 			break
 		}
 	}

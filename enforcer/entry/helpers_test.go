@@ -73,19 +73,21 @@ func why(t testing.TB, text string) string {
 	return not.Why
 }
 
-// ruleValue is what the engine's own parser makes of one rule of a text.
-func ruleValue(t testing.TB, text, name string) ast.Value {
+// rules is what the engine's own parser makes of the rules of a text.
+func rules(t testing.TB, text string) map[string]ast.Value {
 	t.Helper()
 	module, err := ast.ParseModuleWithOpts("p.rego", text, ast.ParserOptions{RegoVersion: ast.RegoV1})
 	if err != nil {
+		module, err = ast.ParseModuleWithOpts("p.rego", text, ast.ParserOptions{RegoVersion: ast.RegoV0})
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
+	values := map[string]ast.Value{}
 	for _, rule := range module.Rules {
-		if rule.Head.Ref().String() == name {
-			return rule.Head.Value.Value
-		}
+		values[rule.Head.Ref().String()] = rule.Head.Value.Value
 	}
-	return nil
+	return values
 }
 
 // same compares what was read with the engine's value.
@@ -99,11 +101,11 @@ func same[T any](t testing.TB, what string, list []T, value func(T) ast.Value, w
 	}
 }
 
-func sameData(t testing.TB, d Data, text string) {
+func sameData(t testing.TB, d Data, want map[string]ast.Value) {
 	t.Helper()
-	same(t, "containers", d.Containers, (*Container).Value, ruleValue(t, text, "containers"))
-	same(t, "external_processes", d.ExternalProcesses, (*ExternalProcess).Value, ruleValue(t, text, "external_processes"))
-	same(t, "fragments", d.Fragments, (*Fragment).Value, ruleValue(t, text, "fragments"))
-	same(t, "platform_rules", d.PlatformRules, (*PlatformRule).Value, ruleValue(t, text, "platform_rules"))
-	same(t, "transparency_trust_lists", d.TrustLists, (*TrustList).Value, ruleValue(t, text, "transparency_trust_lists"))
+	same(t, "containers", d.Containers, (*Container).Value, want["containers"])
+	same(t, "external_processes", d.ExternalProcesses, (*ExternalProcess).Value, want["external_processes"])
+	same(t, "fragments", d.Fragments, (*Fragment).Value, want["fragments"])
+	same(t, "platform_rules", d.PlatformRules, (*PlatformRule).Value, want["platform_rules"])
+	same(t, "transparency_trust_lists", d.TrustLists, (*TrustList).Value, want["transparency_trust_lists"])
 }

@@ -80,22 +80,24 @@ func checkImports(module *ast.Module, s *skeleton) error {
 
 func (r *recogniser) rule(rule *ast.Rule) error {
 	name, why := constant(rule)
-	line := r.skeleton.line(rule.Location.Offset)
-	if why != "" {
-		return notPlain("rule %s %s (line %d)", clip(name), why, line)
+	switch {
+	case why != "":
+	case r.seen[name]:
+		why = "is defined twice"
+	default:
+		r.seen[name] = true
+		known, err := r.value(name, rule.Head.Value)
+		switch {
+		case !known:
+			why = "is none that the framework asks for"
+		case err != nil:
+			why = err.Error()
+		}
 	}
-	if r.seen[name] {
-		return notPlain("rule %s is defined twice (line %d)", clip(name), line)
+	if why == "" {
+		return nil
 	}
-	r.seen[name] = true
-	known, err := r.value(name, rule.Head.Value)
-	if err != nil {
-		return notPlain("rule %s (line %d): %s", clip(name), line, err)
-	}
-	if !known {
-		return notPlain("rule %s is none that the framework asks for (line %d)", clip(name), line)
-	}
-	return nil
+	return notPlain("rule %s (line %d) %s", clip(name), r.skeleton.line(rule.Location.Offset), why)
 }
 
 // constant returns the name of a rule and, if it is anything but `name := value` or `name = value`, what it is instead.

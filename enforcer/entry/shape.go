@@ -58,17 +58,23 @@ func elements[T any](v ast.Value, convert func(ast.Value) (T, error)) ([]T, erro
 	return out, nil
 }
 
-// members calls member for each key of an object, in the order of the keys.
+// members calls member for each key of an object, in the order of the keys. The syntax tree has a key that is written twice
+// twice, and an evaluation takes the later one.
 func members(v ast.Value, member func(key string, v ast.Value) error) error {
 	obj, ok := v.(ast.Object)
 	if !ok {
 		return shapef("is %s, not an object", ast.ValueName(v))
 	}
+	previous := (*ast.Term)(nil)
 	return obj.Iter(func(k, v *ast.Term) error {
 		key, ok := k.Value.(ast.String)
 		if !ok {
 			return shapeError("has a key that is not a string")
 		}
+		if previous != nil && previous.Equal(k) {
+			return shapef("%s is there twice", strconv.Quote(clip(string(key))))
+		}
+		previous = k
 		if err := member(string(key), v.Value); err != nil {
 			return shapef("%s %s", strconv.Quote(clip(string(key))), err)
 		}
@@ -124,4 +130,29 @@ func shared[T any](v ast.Value, known map[string]*T, convert func(ast.Value) (*T
 	}
 	known[key] = out
 	return out, nil
+}
+
+// constantObject converts nothing: it says whether a value is an object without variables, references, calls, or keys that
+// are there twice, at any depth.
+func constantObject(v ast.Value) error {
+	if _, ok := v.(ast.Object); !ok || !ast.IsConstant(v) {
+		return shapeError("is not a constant object")
+	}
+	var twice bool
+	ast.WalkTerms(ast.NewTerm(v), func(t *ast.Term) bool {
+		obj, ok := t.Value.(ast.Object)
+		if !ok {
+			return false
+		}
+		var previous *ast.Term
+		obj.Foreach(func(k, _ *ast.Term) {
+			twice = twice || previous != nil && previous.Equal(k)
+			previous = k
+		})
+		return twice
+	})
+	if twice {
+		return shapeError("has a key that is there twice")
+	}
+	return nil
 }
