@@ -31,6 +31,9 @@ var frameworkText string
 //go:embed lists.rego
 var listsText string
 
+//go:embed fragments.rego
+var fragmentsText string
+
 //go:embed matching.rego
 var matchingText string
 
@@ -48,6 +51,7 @@ func Modules() []Module {
 	return []Module{
 		{Name: "framework.rego", Text: frameworkText},
 		{Name: "lists.rego", Text: listsText},
+		{Name: "fragments.rego", Text: fragmentsText},
 		{Name: "matching.rego", Text: matchingText},
 		{Name: "reasons.rego", Text: reasonsText},
 	}

@@ -24,17 +24,21 @@ func TestModulesAreOnePackage(t *testing.T) {
 // TestDecisionsHaveADefault: a rule without a default is undefined where its body fails, and undefined means "ask the
 // default of the policy's time", which may be to allow.
 func TestDecisionsHaveADefault(t *testing.T) {
-	parsed, err := ast.ParseModule("framework.rego", aci.Modules()[0].Text)
-	if err != nil {
-		t.Fatal(err)
+	var rules []*ast.Rule
+	for _, m := range aci.Modules() {
+		parsed, err := ast.ParseModule(m.Name, m.Text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules = append(rules, parsed.Rules...)
 	}
 	total, decisions := map[string]bool{}, 0
-	for _, r := range parsed.Rules {
+	for _, r := range rules {
 		if r.Default || r.Body.Equal(ast.NewBody(ast.NewExpr(ast.BooleanTerm(true)))) {
 			total[r.Head.Name.String()] = true
 		}
 	}
-	for _, r := range parsed.Rules {
+	for _, r := range rules {
 		if r.Head.Value == nil {
 			continue
 		}
@@ -44,7 +48,7 @@ func TestDecisionsHaveADefault(t *testing.T) {
 		}
 		decisions++
 		if !total[r.Head.Name.String()] {
-			t.Errorf("line %d: rule %s has no default", r.Location.Row, r.Head.Name)
+			t.Errorf("%s:%d: rule %s has no default", r.Location.File, r.Location.Row, r.Head.Name)
 		}
 	}
 	if decisions < 20 {

@@ -1,7 +1,7 @@
 # The framework: the fixed rules that ACI policies delegate to.
 #
 # A policy says `mount_device := data.framework.mount_device` and supplies lists (containers, external_processes,
-# platform_rules) and flags; the rules below turn them into decisions. This text is compiled into the agent, so the launch
+# fragments, platform_rules, ...) and flags; the rules below turn them into decisions. This text is compiled into the agent, so the launch
 # measurement covers it, and a policy's digest covers the policy's own text.
 #
 # Conventions
@@ -386,8 +386,3 @@ host_network := {"allowed": true} if {
 }
 
 default log_provider := {"allowed": false}
-
-# Fragments and trust lists are refused before they reach Rego; the rules exist so that policies which name them compile.
-load_fragment := {"allowed": false, "add_module": false}
-
-load_transparency_trust_list := {"allowed": false}

@@ -75,40 +75,40 @@ field_defaults := {
 	"seccomp_profile_sha256": "",
 }
 
-required_fields contains name if {
+# A policy or fragment has its containers rebuilt for its own framework version v.
+required_fields(v) := {name |
 	some name, since in container_fields
-	not older(since)
+	semver.compare(v, since) >= 0
 }
+
+completed(containers, v) := [rebuilt |
+	required := required_fields(v)
+	added := object.filter(field_defaults, object.keys(field_defaults) - required)
+	some container in containers
+	required - object.keys(container) == set()
+	rebuilt := object.union_n([
+		added,
+		object.filter(container, required | {"id", "name"}),
+		{"signals": signals_of(container, v)},
+	])
+]
+
+# Before 0.4.1 the agent itself stopped containers with SIGKILL and SIGTERM whatever the policy said.
+signals_of(container, v) := array.concat(container.signals, [signal |
+	some signal in [9, 15]
+	not signal in container.signals
+]) if {
+	semver.compare(v, "0.4.1") < 0
+}
+
+signals_of(container, v) := container.signals if semver.compare(v, "0.4.1") >= 0
+
+default policy_containers := []
 
 policy_containers := untyped(data.policy.containers) if {
 	framework_version_ok
 	not older(version)
-}
-
-policy_containers := [rebuilt |
-	some container in untyped(data.policy.containers)
-	required_fields - object.keys(container) == set()
-	rebuilt := rebuild(container)
-] if {
-	framework_version_ok
-	older(version)
-}
-
-rebuild(container) := object.union_n([
-	object.filter(field_defaults, object.keys(field_defaults) - required_fields),
-	object.filter(container, required_fields | {"id", "name"}),
-	{"signals": signals_of(container)},
-])
-
-# Before 0.4.1 the agent itself stopped containers with SIGKILL and SIGTERM whatever the policy said.
-signals_of(container) := array.concat(container.signals, [signal |
-	some signal in [9, 15]
-	not signal in container.signals
-]) if {
-	older("0.4.1")
-}
-
-signals_of(container) := container.signals if not older("0.4.1")
+} else := completed(untyped(data.policy.containers), policy_framework_version) if framework_version_ok
 
 default policy_platform_rules := []
 
@@ -117,23 +117,33 @@ policy_platform_rules := untyped(data.policy.platform_rules) if {
 	not older("0.5.0")
 }
 
-# Every container the policy allows. One platform rule is chosen whole: its environment and mounts are appended together.
-candidate_containers := policy_containers if count(policy_platform_rules) == 0
-
-candidate_containers := [variant |
-	some container in policy_containers
-	some rule in policy_platform_rules
+# Every container the policy and its fragments allow. One platform rule is chosen whole: its environment and mounts are
+# appended together. Without fragments and platform rules the policy's list is used as it is, which is the common case.
+candidate_containers := policy_containers if {
+	not fragments_loaded
+	count(policy_platform_rules) == 0
+} else := all_containers if {
+	count(candidate_platform_rules) == 0
+} else := [variant |
+	some container in all_containers
+	some rule in candidate_platform_rules
 	variant := object.union(container, {
 		"env_rules": array.concat(container.env_rules, object.get(rule, "env_rules", [])),
 		"mounts": array.concat(container.mounts, object.get(rule, "mounts", [])),
 	})
-] if {
-	count(policy_platform_rules) > 0
-}
+]
 
-default candidate_external_processes := []
+all_containers := array.concat(policy_containers, loaded("containers"))
 
-candidate_external_processes := untyped(data.policy.external_processes) if framework_version_ok
+candidate_platform_rules := array.concat(policy_platform_rules, loaded("platform_rules"))
+
+default policy_external_processes := []
+
+policy_external_processes := untyped(data.policy.external_processes) if framework_version_ok
+
+candidate_external_processes := policy_external_processes if {
+	not fragments_loaded
+} else := array.concat(policy_external_processes, loaded("external_processes"))
 
 # ---------------------------------------------------------------- the api table, for policies that ask
 
