@@ -180,7 +180,10 @@ func ParseReceipt(raw []byte) (*Receipt, error) {
 	if err := r.readProtected(); err != nil {
 		return nil, err
 	}
-	return r, r.readProofs()
+	if err := r.readProofs(); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 func (r *Receipt) readProtected() error {

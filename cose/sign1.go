@@ -90,7 +90,10 @@ func Parse(raw []byte, o Options) (*Sign1, error) {
 	if m.Chain, err = readChain(m.protected); err != nil {
 		return nil, err
 	}
-	return m, m.matchThumbprint()
+	if err := m.matchThumbprint(); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // split does what documents and receipts have in common. The payload stays where it is.
@@ -125,8 +128,10 @@ func split(raw []byte, most int, understood []int64) (*Sign1, error) {
 	if !ok {
 		return nil, failf(ErrFormat, "protected header has no alg (label %d)", labelAlgorithm)
 	}
-	m.Algorithm, err = readInt(alg, "alg")
-	return m, err
+	if m.Algorithm, err = readInt(alg, "alg"); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // compareHeaders refuses what would give the unprotected header a say.
