@@ -21,7 +21,7 @@ var (
 func TestJudgesAgree(t *testing.T) {
 	n := *caseCount
 	if testing.Short() || raceEnabled {
-		n = min(n, 500)
+		n = min(n, 240)
 	}
 	const parts = 8
 	for _, family := range []struct {
@@ -45,7 +45,7 @@ func TestJudgesAgree(t *testing.T) {
 						return
 					}
 				}
-				if plain < size/3 {
+				if plain < size/5 && !family.opt.Own {
 					t.Errorf("got %d plain policies of %d: what is compared is not what tools write", plain, size)
 				}
 			})
