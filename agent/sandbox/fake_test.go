@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -22,11 +24,13 @@ import (
 
 // fakeStorage mounts nothing, counts what would be mounted, and fails where it is told to.
 type fakeStorage struct {
-	t       *testing.T
-	roots   map[string]string // address -> root hash
+	t     *testing.T
+	roots map[string]string // address -> root hash
+
+	mu      sync.Mutex
 	mounted map[string]bool
 	log     []string
-	fail    string // the operation that fails, e.g. "overlay"
+	fail    string // the operation that fails, e.g. "overlay" or "layer m1"
 	unknown bool   // unmounts end in an unknown state
 }
 
@@ -41,6 +45,8 @@ type fakeMount struct {
 }
 
 func (m *fakeMount) Unmount(context.Context) error {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
 	if m.s.unknown {
 		return fmt.Errorf("unmount: %w", storage.ErrStateUnknown)
 	}
@@ -53,7 +59,9 @@ func (m *fakeMount) Unmount(context.Context) error {
 }
 
 func (s *fakeStorage) mount(op, target string) (Mount, error) {
-	if s.fail == op {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail == op || s.fail == op+" "+filepath.Base(target) {
 		return nil, errors.New("told to fail")
 	}
 	if err := os.MkdirAll(target, 0o755); err != nil {

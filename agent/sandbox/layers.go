@@ -15,8 +15,9 @@ import (
 	"github.com/cloister-cc/cloister/enforcer"
 )
 
-// mountLayers makes the request's layers available and returns their names, top first. Each disk is read, judged and mounted
-// on its own; one that is already in use is counted, and not asked about again (docs/architecture.md).
+// mountLayers makes the request's layers available and returns their names, top first. Each disk is read, then each is judged in
+// turn, then those that were all allowed are mounted side by side; one that is already in use is counted, and not asked about
+// again (docs/architecture.md).
 func (s *Sandbox) mountLayers(ctx context.Context, req CreateRequest, c *Container, u *undo) ([]string, error) {
 	opened, err := s.openLayers(ctx, req.Layers)
 	defer func() {
@@ -27,14 +28,16 @@ func (s *Sandbox) mountLayers(ctx context.Context, req CreateRequest, c *Contain
 	if err != nil {
 		return nil, err
 	}
+	claims, err := s.claimLayers(ctx, req.Layers, opened, u)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.mountClaims(ctx, claims, u); err != nil {
+		return nil, err
+	}
 	var targets []string
 	for _, a := range req.Layers {
 		d := s.devices[a]
-		if d == nil {
-			if d, err = s.mountLayer(ctx, a, opened[a], u); err != nil {
-				return nil, err
-			}
-		}
 		d.users++
 		c.layers = append(c.layers, a)
 		u.push(func(context.Context) error { d.users--; return nil })
@@ -43,8 +46,80 @@ func (s *Sandbox) mountLayers(ctx context.Context, req CreateRequest, c *Contain
 	return targets, nil
 }
 
-// openersAtOnce bounds how many disks are waited for and read at the same time.
-const openersAtOnce = 4
+// claim is a disk that the policy allowed at a name and that is not mounted yet.
+type claim struct {
+	address   storage.Address
+	candidate Candidate
+	target    string
+	mount     Mount
+}
+
+// claimLayers asks the policy about each disk that is not in use, in the request's order. The policy state has a disk at its name
+// before it is mounted there: requests that change state are taken one at a time, so nothing is decided in between, and when the
+// mount fails the state is taken back with everything else.
+func (s *Sandbox) claimLayers(ctx context.Context, layers []storage.Address, opened map[storage.Address]Candidate, u *undo) ([]*claim, error) {
+	var claims []*claim
+	claimed := map[storage.Address]bool{}
+	for _, a := range layers {
+		if s.devices[a] != nil || claimed[a] {
+			continue
+		}
+		claimed[a] = true
+		cl := &claim{address: a, candidate: opened[a], target: layerName(s.layers)}
+		s.layers++
+		decision, err := s.cfg.Gate.Decide(ctx, createMessage, enforcer.MountDeviceInput{
+			Target: cl.target, DeviceHash: cl.candidate.RootHash(), MountPathRegex: LayerPathRegex,
+		})
+		if err != nil {
+			return nil, err
+		}
+		back, err := decision.Commit()
+		if err != nil {
+			return nil, fmt.Errorf("commit mount_device: %w", err)
+		}
+		u.pushPolicy(back)
+		claims = append(claims, cl)
+	}
+	return claims, nil
+}
+
+// mountClaims mounts the disks side by side: mapping one and reading its file system through the mapping takes longer than
+// everything else about a layer. All are waited for, whatever becomes of one, so that each is either mounted or not.
+func (s *Sandbox) mountClaims(ctx context.Context, claims []*claim, u *undo) error {
+	var group errgroup.Group
+	group.SetLimit(disksAtOnce)
+	failed := make([]error, len(claims))
+	for i, cl := range claims {
+		group.Go(func() error {
+			cl.mount, failed[i] = s.cfg.Storage.MountLayer(ctx, cl.candidate, s.fs(cl.target))
+			return nil
+		})
+	}
+	_ = group.Wait()
+	var first error
+	for i, cl := range claims {
+		if failed[i] != nil {
+			err := s.mountFailed(cl.target, failed[i])
+			if first == nil {
+				first = err
+			}
+			continue
+		}
+		u.push(func(ctx context.Context) error {
+			s.mu.Lock()
+			delete(s.devices, cl.address)
+			s.mu.Unlock()
+			return s.unmounted(cl.target, cl.mount.Unmount(ctx))
+		})
+		s.mu.Lock()
+		s.devices[cl.address] = &device{target: cl.target, root: cl.candidate.RootHash(), mount: cl.mount}
+		s.mu.Unlock()
+	}
+	return first
+}
+
+// disksAtOnce bounds how many disks are waited for, read or mounted at the same time.
+const disksAtOnce = 4
 
 // openLayers reads the disks that are not in use yet, side by side: a read changes nothing, and each waits for its device. What was opened is
 // returned with an error too, for closing.
@@ -52,7 +127,7 @@ func (s *Sandbox) openLayers(ctx context.Context, layers []storage.Address) (map
 	var mu sync.Mutex
 	opened := map[storage.Address]Candidate{}
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(openersAtOnce)
+	group.SetLimit(disksAtOnce)
 	seen := map[storage.Address]bool{}
 	for _, a := range layers {
 		if s.devices[a] != nil || seen[a] {
@@ -72,37 +147,6 @@ func (s *Sandbox) openLayers(ctx context.Context, layers []storage.Address) (map
 	}
 	err := group.Wait()
 	return opened, err
-}
-
-func (s *Sandbox) mountLayer(ctx context.Context, a storage.Address, candidate Candidate, u *undo) (*device, error) {
-	target := layerName(s.layers)
-	s.layers++
-	decision, err := s.cfg.Gate.Decide(ctx, createMessage, enforcer.MountDeviceInput{
-		Target: target, DeviceHash: candidate.RootHash(), MountPathRegex: LayerPathRegex,
-	})
-	if err != nil {
-		return nil, err
-	}
-	m, err := s.cfg.Storage.MountLayer(ctx, candidate, s.fs(target))
-	if err != nil {
-		return nil, s.mountFailed(target, err)
-	}
-	d := &device{target: target, root: candidate.RootHash(), mount: m}
-	u.push(func(ctx context.Context) error {
-		s.mu.Lock()
-		delete(s.devices, a)
-		s.mu.Unlock()
-		return s.unmounted(target, m.Unmount(ctx))
-	})
-	back, err := decision.Commit()
-	if err != nil {
-		return nil, fmt.Errorf("commit mount_device: %w", err)
-	}
-	u.pushPolicy(back)
-	s.mu.Lock()
-	s.devices[a] = d
-	s.mu.Unlock()
-	return d, nil
 }
 
 // mountFailed is a mount that did not happen; when it left something behind the sandbox is poisoned.

@@ -98,7 +98,7 @@ func TestRefusedCreatesLeaveNothing(t *testing.T) {
 }
 
 func TestFailureAtEachStepIsUndone(t *testing.T) {
-	for _, op := range []string{"layer", "scratch", "overlay", "bind", "create"} {
+	for _, op := range []string{"layer", "layer m0", "layer m1", "scratch", "overlay", "bind", "create"} {
 		t.Run(op, func(t *testing.T) {
 			b := newBench(t, testPolicy(""))
 			b.storage.fail = op
