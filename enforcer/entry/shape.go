@@ -33,7 +33,7 @@ func integer(v ast.Value) (int64, error) {
 		return 0, shapef("is %s, not a number", ast.ValueName(v))
 	}
 	n, err := strconv.ParseInt(string(number), 10, 64)
-	if err != nil || strconv.FormatInt(n, 10) != string(number) || len(number) > maxDigits {
+	if err != nil || strconv.FormatInt(n, 10) != string(number) {
 		return 0, shapeError("is not an integer as tools write it")
 	}
 	return n, nil
