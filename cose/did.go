@@ -25,8 +25,11 @@ type did struct {
 	policies    []policy
 }
 
-// policy is one predicate over the leaf; its value is still percent-encoded.
-type policy struct{ name, value string }
+// policy is one predicate over the leaf: the parts of its value, percent-decoded.
+type policy struct {
+	name   string
+	fields []string
+}
 
 // ResolveDID checks the chain and that the identifier belongs to it: one of the leaf's issuers has the fingerprint, and every policy
 // holds for the leaf.
@@ -113,13 +116,13 @@ func parsePolicy(s string) (policy, error) {
 	if !ok || value == "" {
 		return policy{}, failf(ErrDID, "policy %q has no value", clip(s))
 	}
-	p := policy{name, value}
 	kind, ok := kinds[name]
 	if !ok {
 		return policy{}, failf(ErrDID, "got policy %q, want subject, san, eku or fulcio-issuer", clip(name))
 	}
-	var fields []string
-	for _, field := range strings.Split(value, ":") {
+	raw := strings.Split(value, ":")
+	p := policy{name: name}
+	for _, field := range raw {
 		decoded, err := unescape(field)
 		if err != nil {
 			return policy{}, failf(ErrDID, "policy %s: %w", name, err)
@@ -127,24 +130,16 @@ func parsePolicy(s string) (policy, error) {
 		if decoded == "" {
 			return policy{}, failf(ErrDID, "policy %s: %q has an empty part", name, clip(value))
 		}
-		fields = append(fields, decoded)
+		p.fields = append(p.fields, decoded)
 	}
-	if err := kind.form(strings.Split(value, ":"), fields); err != nil {
+	if err := kind.form(raw); err != nil {
 		return policy{}, failf(ErrDID, "policy %s: %w", name, err)
 	}
 	return p, nil
 }
 
 func (p policy) match(leaf *x509.Certificate) error {
-	var fields []string
-	for _, field := range strings.Split(p.value, ":") {
-		decoded, err := unescape(field)
-		if err != nil {
-			return failf(ErrDID, "policy %s: %w", p.name, err)
-		}
-		fields = append(fields, decoded)
-	}
-	if err := kinds[p.name].match(fields, leaf); err != nil {
+	if err := kinds[p.name].match(p.fields, leaf); err != nil {
 		return failf(ErrDID, "policy %s: %w", p.name, err)
 	}
 	return nil

@@ -10,14 +10,14 @@ import (
 	"strings"
 )
 
-// kind is one of did:x509's policies. form judges the value alone (raw and percent-decoded parts), match judges it against a leaf.
+// kind is one of did:x509's policies. form judges the parts of a value as they are spelt, match compares the decoded
+// parts with a leaf, derive reads them from one.
 type kind struct {
-	form   func(raw, fields []string) error
+	form   func(raw []string) error
 	match  func(fields []string, leaf *x509.Certificate) error
 	derive func(leaf *x509.Certificate) ([]string, error)
 }
 
-// Keys are the method's, values are filled by each policy below.
 var kinds = map[string]kind{
 	"subject":       {subjectForm, subjectMatch, subjectDerive},
 	"san":           {sanForm, sanMatch, sanDerive},
@@ -48,7 +48,7 @@ func isLabel(key string) bool {
 	return false
 }
 
-func subjectForm(raw, _ []string) error {
+func subjectForm(raw []string) error {
 	if len(raw)%2 != 0 {
 		return fmt.Errorf("got %d parts, want pairs of key and value", len(raw))
 	}
@@ -128,7 +128,7 @@ func subjectDerive(leaf *x509.Certificate) ([]string, error) {
 // Context-specific tags of GeneralName, RFC 5280, section 4.2.1.6.
 var sanTags = map[string]int{"email": 1, "dns": 2, "uri": 6}
 
-func sanForm(raw, _ []string) error {
+func sanForm(raw []string) error {
 	if len(raw) != 2 {
 		return fmt.Errorf("got %d parts, want type and value", len(raw))
 	}
@@ -191,7 +191,7 @@ func sanDerive(leaf *x509.Certificate) ([]string, error) {
 	return nil, fmt.Errorf("the leaf has no email, dns or uri name")
 }
 
-func ekuForm(raw, _ []string) error {
+func ekuForm(raw []string) error {
 	if len(raw) != 1 || !dotted.MatchString(raw[0]) {
 		return fmt.Errorf("got %q, want one OID", clip(strings.Join(raw, ":")))
 	}
@@ -243,7 +243,7 @@ var oidFulcioIssuer = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57264, 1, 1}
 
 const fulcioScheme = "https://"
 
-func fulcioForm(raw, _ []string) error {
+func fulcioForm(raw []string) error {
 	if len(raw) != 1 {
 		return fmt.Errorf("got %d parts, want one (a colon must be percent-encoded)", len(raw))
 	}

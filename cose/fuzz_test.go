@@ -19,6 +19,8 @@ import (
 
 var update = flag.Bool("update", false, "make the stored documents anew")
 
+// Fuzz with -fuzzminimizetime=10x: by default the minute goes into making certificate chains smaller.
+
 // Stored documents: what was accepted once is accepted later, and the fuzzers begin with them.
 const (
 	storedFragment  = "fragment.cose"
