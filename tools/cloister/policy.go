@@ -17,8 +17,12 @@ func newPolicyCommand() *cobra.Command {
 		Short: "Write, read, check and try the policy of a pod",
 	})
 	cmd.AddCommand(
+		newPolicyDiffCommand(),
+		newPolicyExplainCommand(),
 		newPolicyGenerateCommand(),
 		newPolicyHashCommand(),
+		newPolicyLintCommand(),
+		newPolicyShowCommand(),
 		newPolicySimulateCommand(),
 	)
 	return cmd

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,18 +19,36 @@ import (
 // judging are the flags of the commands that put requests to a policy.
 type judging struct {
 	fragments           []string
+	judge               string
 	strict, agentMounts bool
 }
 
 func (j *judging) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&j.fragments, "fragment", nil, "fragment (COSE) to load before the first request, repeatable")
+	f.StringVar(&j.judge, "judge", string(enforcer.JudgeAuto), "who decides: "+joinJudges()+"; both is an error where they disagree")
 	f.BoolVar(&j.strict, "strict-api", false, "refuse points that an old policy does not know, as cloister.strict_api=1 does")
 	f.BoolVar(&j.agentMounts, "agent-mounts", false, "accept the mounts that every container runtime adds, as the agent does")
 }
 
+func joinJudges() string {
+	var names []string
+	for _, n := range enforcer.Judges() {
+		names = append(names, string(n))
+	}
+	return strings.Join(names, ", ")
+}
+
+// check refuses a judge that does not exist.
+func (j *judging) check(cmd *cobra.Command) error {
+	if !slices.Contains(enforcer.Judges(), enforcer.JudgeName(j.judge)) {
+		return &usageError{fmt.Errorf("%s: --judge: got %.32q, want one of %s", commandName(cmd), j.judge, joinJudges())}
+	}
+	return nil
+}
+
 func (j *judging) load(ctx context.Context, text []byte) (*enforcer.Enforcer, error) {
-	opts := enforcer.Options{Strict: j.strict, PolicyLimit: enforcer.MaxPolicyLimit}
+	opts := enforcer.Options{Strict: j.strict, Judge: enforcer.JudgeName(j.judge), PolicyLimit: enforcer.MaxPolicyLimit}
 	if j.agentMounts {
 		opts.DefaultMounts, opts.PrivilegedMounts = aci.DefaultMounts(), aci.PrivilegedMounts()
 	}
@@ -120,7 +140,7 @@ type policySimulate struct {
 func newPolicySimulateCommand() *cobra.Command {
 	var s policySimulate
 	cmd := &cobra.Command{
-		Use:   "simulate --policy POLICY [--fragment FILE ...] COMMANDS",
+		Use:   "simulate --policy POLICY [--fragment FILE ...] [--judge auto|opa|compiled|both] COMMANDS",
 		Short: "Put a list of requests to a policy and print its answers",
 		Long: `Simulate reads a JSON list of {"name": "<point>", "input": {...}}, puts the requests to one policy in order, takes each that is
 allowed for done, and prints one JSON object a line: "index", "name", "allowed" and, where there are any, "env_list", "caps_list",
@@ -138,7 +158,7 @@ Exit codes: 0 every request was answered, 1 the policy or a fragment was not loa
 			if s.policy == "" {
 				return &usageError{errors.New("policy simulate: no policy given (--policy FILE)")}
 			}
-			if err := oneStdin(cmd, s.policy, args[0]); err != nil {
+			if err := errors.Join(oneStdin(cmd, s.policy, args[0]), s.check(cmd)); err != nil {
 				return err
 			}
 			if err := s.run(cmd, args[0]); err != nil {

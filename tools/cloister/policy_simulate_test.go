@@ -96,7 +96,7 @@ func TestSimulateAnswersRecordedCases(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			policy, commands := writeFile(t, "policy.rego", c.Policy), writeFile(t, "commands.json", string(c.Commands))
-			stdout, stderr, err := policyCommand(t, "", "simulate", "--policy", policy, commands)
+			stdout, stderr, err := policyCommand(t, "", "simulate", "--judge", "both", "--policy", policy, commands)
 			if err != nil || stderr != "" {
 				t.Fatalf("got %v and %q", err, stderr)
 			}
@@ -254,6 +254,8 @@ func TestSimulateRefuses(t *testing.T) {
 		{"no-policy", []string{ok}, "no policy given", exitUsage},
 		{"no-commands", []string{"--policy", policy}, "want COMMANDS", exitUsage},
 		{"stdin-twice", []string{"--policy", "-", "-"}, "once only", exitUsage},
+		{"unknown-judge", []string{"--policy", policy, ok, "--judge", "rego"}, "want one of auto, opa, compiled, both", exitUsage},
+		{"not-plain", []string{"--policy", policy, ok, "--judge", "compiled"}, "policy is not plain", exitFailed},
 		{"unknown-flag", []string{"--policy", policy, ok, "--x"}, "unknown flag", exitUsage},
 		{"policy-missing", []string{"--policy", policy + "x", ok}, "no such file", exitFailed},
 		{"policy-broken", []string{"--policy", writeFile(t, "bad.rego", "package policy\nx := "), ok}, "load policy", exitFailed},

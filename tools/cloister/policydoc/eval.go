@@ -26,18 +26,19 @@ type evaluation struct {
 }
 
 // newEvaluation compiles the text as package enforcer does: as Rego v1, or else as v0. The enforcer has loaded the text, so
-// the functions it calls are those that a policy may call.
-func newEvaluation(ctx context.Context, text string) (*evaluation, error) {
-	e, err := evaluationOf(ctx, text, ast.RegoV1)
+// the functions it calls are those that a policy may call. The lists of a plain policy are constants: the framework, which takes
+// the most time, is not needed for them.
+func newEvaluation(ctx context.Context, text string, plain bool) (*evaluation, error) {
+	e, err := evaluationOf(ctx, text, plain, ast.RegoV1)
 	if err != nil {
-		if older, errV0 := evaluationOf(ctx, text, ast.RegoV0); errV0 == nil {
+		if older, errV0 := evaluationOf(ctx, text, plain, ast.RegoV0); errV0 == nil {
 			return older, nil
 		}
 	}
 	return e, err
 }
 
-func evaluationOf(ctx context.Context, text string, version ast.RegoVersion) (*evaluation, error) {
+func evaluationOf(ctx context.Context, text string, plain bool, version ast.RegoVersion) (*evaluation, error) {
 	caps := ast.CapabilitiesForThisVersion()
 	caps.AllowNet = []string{}
 	module, err := ast.ParseModuleWithOpts("policy.rego", text, ast.ParserOptions{RegoVersion: version, Capabilities: caps})
@@ -46,6 +47,9 @@ func evaluationOf(ctx context.Context, text string, version ast.RegoVersion) (*e
 	}
 	all := map[string]*ast.Module{"policy.rego": module.Copy()}
 	for _, m := range aci.Modules() {
+		if plain {
+			break
+		}
 		parsed, err := ast.ParseModuleWithOpts(m.Name, m.Text, ast.ParserOptions{RegoVersion: ast.RegoV1, Capabilities: caps})
 		if err != nil {
 			return nil, err

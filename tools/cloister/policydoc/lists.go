@@ -34,6 +34,7 @@ func readList[T any](p *Policy, e *evaluation, name string, read func(object) T)
 		p.problem(WrongType, name, "got %s, want a list", typeName(v))
 		return nil
 	}
+	p.Lists[name] = list
 	out := make([]T, 0, len(list))
 	for i, item := range list {
 		out = append(out, read(p.object(fmt.Sprintf("%s[%d]", name, i), item)))

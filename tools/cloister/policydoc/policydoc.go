@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -40,7 +41,12 @@ type Policy struct {
 	// Misdelegated are rules that delegate to a name the framework does not have for them: name -> framework name.
 	Misdelegated map[string]string
 
+	// Judge is who decides for this policy: compiled, or opa because of NotPlain.
+	Judge, NotPlain string
+
 	entry.Data
+	// Lists are the lists as the policy has them, by name.
+	Lists map[string]any
 	// Unread are lists that cannot be known without a request.
 	Unread   []string
 	Problems []Problem
@@ -88,16 +94,19 @@ func (p *Policy) Flag(name string) bool {
 
 // Read reads a policy text. An error means that no enforcer would load it either.
 func Read(ctx context.Context, text []byte) (*Policy, error) {
-	if _, err := enforcer.Load(ctx, text, enforcer.Options{PolicyLimit: enforcer.MaxPolicyLimit}); err != nil {
+	loaded, err := enforcer.Load(ctx, text, enforcer.Options{PolicyLimit: enforcer.MaxPolicyLimit})
+	if err != nil {
 		return nil, err
 	}
-	e, err := newEvaluation(ctx, string(text))
+	judge, notPlain := loaded.Judge()
+	e, err := newEvaluation(ctx, string(text), notPlain == nil)
 	if err != nil {
 		return nil, fmt.Errorf("read policy: %w", err)
 	}
 	digest := sha256.Sum256(text)
 	p := &Policy{
 		SHA256: hex.EncodeToString(digest[:]), Bytes: len(text), Syntax: e.syntax, Custom: map[string]string{}, Misdelegated: map[string]string{},
+		Lists: map[string]any{}, Judge: string(judge), NotPlain: why(notPlain),
 	}
 	p.APIVersion, p.LegacyAPIVersion = p.version(e, "api_version", "api_svn")
 	p.FrameworkVersion, p.LegacyFrameworkVersion = p.version(e, "framework_version", "framework_svn")
@@ -107,6 +116,17 @@ func Read(ctx context.Context, text []byte) (*Policy, error) {
 	p.classify(e)
 	p.lists(e)
 	return p, nil
+}
+
+// why says why a policy is not judged by the compiled rules.
+func why(notPlain error) string {
+	if text := (*entry.NotPlainError)(nil); errors.As(notPlain, &text) {
+		return text.Why
+	}
+	if notPlain != nil {
+		return notPlain.Error()
+	}
+	return ""
 }
 
 func (p *Policy) version(e *evaluation, name, legacy string) (text string, old bool) {
@@ -138,4 +158,10 @@ func (p *Policy) flag(e *evaluation, name string) Flag {
 
 func (p *Policy) problem(kind ProblemKind, path, format string, args ...any) {
 	p.Problems = append(p.Problems, Problem{Path: path, Text: fmt.Sprintf(format, args...), Kind: kind})
+}
+
+// DropsCapabilities says whether allow_capability_dropping counts: frameworks before 0.2.2 did not know it.
+func (p *Policy) DropsCapabilities() bool {
+	version, ok := ParseVersion(p.FrameworkVersion)
+	return ok && !version.Less(Version{0, 2, 2}) && p.Flag("allow_capability_dropping")
 }

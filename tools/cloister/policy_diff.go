@@ -1,0 +1,127 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cloister-cc/cloister/enforcer/entry"
+	"github.com/cloister-cc/cloister/tools/cloister/policydoc"
+)
+
+// exitDiffers is policy diff's code for policies that decide differently. As for other programs that compare, whatever
+// kept it from comparing has another.
+const exitDiffers = 2
+
+// shownDiff is what --json prints.
+type shownDiff struct {
+	Same bool `json:"same"`
+	// SameBytes says that HOST_DATA is the same, too.
+	SameBytes   bool               `json:"same_bytes"`
+	Differences []policydoc.Change `json:"differences"`
+}
+
+func newPolicyDiffCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "diff A B",
+		Short: "Print in what two policies decide differently",
+		Long: `Diff compares what two policies say, not how: white space, comments, the order of entries, and the names and ids of containers
+are no differences. Containers are matched by name where a policy has it once, else by layers and command.
+
+Exit codes: 0 they say the same, 1 something failed (wrong usage, too), 2 they differ.`,
+		Example: `  cloister policy diff old.rego new.rego
+  cloister policy diff --json old.rego new.rego | jq -r '.differences[].path'`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			err := exactly("A", "B")(cmd, args)
+			if err == nil {
+				err = oneStdin(cmd, args...)
+			}
+			return asFailure(err)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			err := diffPolicies(cmd, args[0], args[1], asJSON)
+			var exit *exitError
+			if err != nil && !errors.As(err, &exit) {
+				return fmt.Errorf("policy diff: %w", err)
+			}
+			return err
+		},
+	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asFailure(err) })
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the differences as JSON")
+	return cmd
+}
+
+// asFailure keeps a usage error from looking like a difference.
+func asFailure(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{code: exitFailed, err: err}
+}
+
+func diffPolicies(cmd *cobra.Command, nameA, nameB string, asJSON bool) error {
+	a, err := readPolicyDocument(cmd, nameA)
+	if err != nil {
+		return err
+	}
+	b, err := readPolicyDocument(cmd, nameB)
+	if err != nil {
+		return err
+	}
+	result := shownDiff{SameBytes: a.SHA256 == b.SHA256, Differences: policydoc.Diff(a, b)}
+	if result.Same = len(result.Differences) == 0; result.Same {
+		result.Differences = []policydoc.Change{}
+	}
+	if asJSON {
+		err = encodeJSON(cmd.OutOrStdout(), result)
+	} else {
+		err = result.print(cmd.OutOrStdout())
+	}
+	if err == nil && !result.Same {
+		// The output says it all.
+		return &exitError{code: exitDiffers, err: errors.New("")}
+	}
+	return err
+}
+
+func (d *shownDiff) print(w io.Writer) error {
+	var b strings.Builder
+	for _, c := range d.Differences {
+		switch c.Kind {
+		case policydoc.Added:
+			fmt.Fprintf(&b, "+ %s: %s\n", printable(c.Path), printable(c.To))
+		case policydoc.Removed:
+			fmt.Fprintf(&b, "- %s: %s\n", printable(c.Path), printable(c.From))
+		default:
+			fmt.Fprintf(&b, "~ %s: %s -> %s\n", printable(c.Path), printable(c.From), printable(c.To))
+		}
+	}
+	switch {
+	case d.Same && d.SameBytes:
+		b.WriteString("the same text\n")
+	case d.Same:
+		b.WriteString("they say the same; the texts differ, and so does HOST_DATA\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// disagreements are the fields in which containers differ among themselves, in the order of a definition.
+func disagreements(list []*entry.Container) []string {
+	var fields []string
+	for i := 1; i < len(list); i++ {
+		for _, c := range policydoc.DiffContainers("", list[0], list[i]) {
+			field, _, _ := strings.Cut(strings.TrimPrefix(c.Path, "."), "[")
+			if field, _, _ = strings.Cut(field, "."); !slices.Contains(fields, field) {
+				fields = append(fields, field)
+			}
+		}
+	}
+	return fields
+}
