@@ -26,6 +26,7 @@ type Enforcer struct {
 	judgeName JudgeName
 	notPlain  error
 	decisions atomic.Uint64
+	documents documents
 	// poisoned is set when an undo could not be done.
 	poisoned atomic.Bool
 	// mounts is set when the sandbox's default mounts were added.
@@ -68,6 +69,9 @@ func (e *Enforcer) Decide(ctx context.Context, in Input) (*Decision, error) {
 	id := strconv.FormatUint(e.decisions.Add(1), 10)
 	if e.poisoned.Load() {
 		return nil, fmt.Errorf("decide %s: %w", row.Point, ErrInconsistent)
+	}
+	if err := point.Check(in); err != nil {
+		return nil, fmt.Errorf("decide %s: %w", row.Point, err)
 	}
 	v, err := e.judge.Decide(ctx, row, in)
 	switch {

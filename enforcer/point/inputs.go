@@ -178,7 +178,7 @@ type RuntimeLoggingInput struct{}
 // HostNetworkInput asks to use the utility VM's own network namespace.
 type HostNetworkInput struct{}
 
-// LoadFragmentInput asks to load a fragment. Fragments are refused until they are built.
+// LoadFragmentInput asks about a fragment: by its header first, and once more when its text is loaded.
 type LoadFragmentInput struct {
 	Issuer         string    `json:"issuer"`
 	Feed           string    `json:"feed"`
@@ -195,7 +195,7 @@ type Receipt struct {
 	TTLSubjects []string `json:"ttl_subjects"`
 }
 
-// LoadTransparencyTrustListInput asks to learn ledger keys. Refused until fragments are built.
+// LoadTransparencyTrustListInput asks to trust the keys of ledgers.
 type LoadTransparencyTrustListInput struct {
 	Issuer  string   `json:"issuer"`
 	Subject string   `json:"subject"`

@@ -67,9 +67,6 @@ type Row struct {
 	Unsupported string
 }
 
-// FragmentsUnsupported is the reason of points that wait for fragments.
-const FragmentsUnsupported = "fragments are not supported by this agent"
-
 var pointTable = []Row{
 	{Point: MountDevice, Since: "0.1.0", Input: MountDeviceInput{}},
 	{Point: MountOverlay, Since: "0.1.0", Input: MountOverlayInput{}},
@@ -94,7 +91,7 @@ var pointTable = []Row{
 	{Point: GetProperties, Since: "0.7.0", Default: FallbackAllow, Input: GetPropertiesInput{}, Flag: "allow_properties_access"},
 	{Point: DumpStacks, Since: "0.7.0", Default: FallbackAllow, Input: DumpStacksInput{}, Flag: "allow_dump_stacks"},
 	{Point: RuntimeLogging, Since: "0.8.0", Default: FallbackAllow, Input: RuntimeLoggingInput{}, Flag: "allow_runtime_logging"},
-	{Point: LoadFragment, Since: "0.9.0", Input: LoadFragmentInput{}, Unsupported: FragmentsUnsupported},
+	{Point: LoadFragment, Since: "0.9.0", Input: LoadFragmentInput{}},
 	{Point: ScratchMount, Since: "0.10.0", Default: FallbackAllow, Input: ScratchMountInput{}},
 	{Point: ScratchUnmount, Since: "0.10.0", Default: FallbackAllow, Input: ScratchUnmountInput{}},
 	{Point: RegistryChanges, Since: "0.10.0", Input: RegistryChangesInput{}},
@@ -104,10 +101,7 @@ var pointTable = []Row{
 	{Point: LogProvider, Since: "0.11.0", Default: FallbackAllow, Input: LogProviderInput{}},
 	{Point: MountBlockDev, Since: "0.11.1", Input: MountBlockDevInput{}},
 	{Point: UnmountBlockDev, Since: "0.11.1", Input: UnmountBlockDevInput{}},
-	{
-		Point: LoadTransparencyTrustList, Since: "0.12.0", Input: LoadTransparencyTrustListInput{},
-		Unsupported: FragmentsUnsupported,
-	},
+	{Point: LoadTransparencyTrustList, Since: "0.12.0", Input: LoadTransparencyTrustListInput{}},
 	{Point: HostNetwork, Since: "0.12.0", Input: HostNetworkInput{}, Flag: "allow_host_network"},
 }
 

@@ -10,6 +10,8 @@ type Verdict struct {
 	// Capabilities is what remains of the request's capabilities; nil at points that have none.
 	Capabilities *Capabilities
 	AllowStdio   bool
+	// Ledgers are those of a transparency trust list that may be trusted.
+	Ledgers []string
 	// Pending is nil when an allowed verdict changes nothing.
 	Pending Pending
 	// Refusal is set when the verdict is not allowed.
