@@ -3,6 +3,7 @@ package enforcer
 import (
 	"strings"
 
+	"github.com/cloister-cc/cloister/enforcer/fragment"
 	"github.com/cloister-cc/cloister/enforcer/point"
 )
 
@@ -57,10 +58,32 @@ type reasonRow struct {
 }
 
 var reasonTable = []reasonRow{
-	{text: point.FragmentsUnsupported, field: "fragment"},
+	{text: fragment.ReasonSize, field: "fragment", prefix: true},
+	{text: fragment.ReasonMediaType, field: "media_type", prefix: true},
+	{text: fragment.ReasonFormat, field: "fragment", prefix: true},
+	{text: fragment.ReasonSignature, field: "fragment", prefix: true},
+	{text: fragment.ReasonIssuer, field: "fragment.issuer", prefix: true},
+	{text: fragment.ReasonTrustList, field: "fragment", prefix: true},
+	{text: fragment.ReasonStale, field: "fragment.svn", prefix: true},
+	{text: fragment.ReasonNamespace, field: "fragment.namespace", prefix: true},
+	{text: fragment.ReasonRego, field: "fragment", prefix: true},
+	{text: fragment.ReasonEval, field: "fragment", prefix: true},
 	{text: "policy does not define api_version", field: "policy.api_version"},
 	{text: "framework_version", field: "policy.framework_version", prefix: true},
 	{text: "rule for", field: "policy", prefix: true},
+	{text: "invalid fragment issuer", field: "fragment.issuer"},
+	{text: "invalid fragment feed", field: "fragment.feed"},
+	{text: "fragment svn is below the specified minimum", field: "fragment.svn"},
+	{text: "fragment svn and the specified minimum are different types", field: "fragment.svn"},
+	{text: "svn in header", field: "fragment.svn", prefix: true},
+	{text: "missing fragment svn in either header or rego payload", field: "fragment.svn"},
+	{text: "missing receipt from", field: "fragment.receipts", prefix: true},
+	{text: "fragment framework_version", field: "fragment.framework_version", prefix: true},
+	{text: "fragment list is not an array", field: "fragment", listed: true},
+	{text: "invalid transparency trust list issuer", field: "fragment.issuer"},
+	{text: "invalid transparency trust list subject", field: "fragment.subject"},
+	{text: "transparency trust list svn is below the specified minimum", field: "fragment.svn"},
+	{text: "no ledger of the transparency trust list is allowed", field: "fragment.ledgers"},
 	{text: "container already started", field: "containerID"},
 	{text: "container not started", field: "containerID"},
 	{text: "blockdev mounts are not supported", field: "target"},

@@ -150,14 +150,6 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-func TestFragmentsAreRefused(t *testing.T) {
-	for _, text := range []string{policyText(t, nil), openDoor()} {
-		e := load(t, text)
-		refuse(t, e, enforcer.LoadFragmentInput{Issuer: "did:x509:0:x"}, "fragments are not supported by this agent")
-		refuse(t, e, enforcer.LoadTransparencyTrustListInput{Issuer: "x"}, "fragments are not supported by this agent")
-	}
-}
-
 // Near twins: two definitions of one image that differ in one field. What happens decides which of them is meant, and from
 // then on the other is out.
 

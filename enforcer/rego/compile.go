@@ -12,17 +12,17 @@ import (
 	"github.com/cloister-cc/cloister/enforcer/point"
 )
 
-// compile parses and compiles a policy, as Rego v1 if it is that, else as v0: policies in use were written for both. The
+// newProgram parses and compiles a policy and the packages that fragments add, the policy as Rego v1 if it is that, else as v0: policies in use were written for both. The
 // text says nothing about its version, and most of what tools emit means the same in either.
-func compile(text string) (*ast.Compiler, error) {
-	v1, errV1 := parseAndCompile(text, ast.RegoV1)
+func newProgram(text string, kept ...*ast.Module) (*program, error) {
+	v1, errV1 := parseAndCompile(text, ast.RegoV1, kept)
 	if errV1 == nil {
 		return v1, nil
 	}
 	if final := (*packageError)(nil); errors.As(errV1, &final) {
 		return nil, errV1
 	}
-	v0, errV0 := parseAndCompile(text, ast.RegoV0)
+	v0, errV0 := parseAndCompile(text, ast.RegoV0, kept)
 	if errV0 == nil {
 		return v0, nil
 	}
@@ -34,7 +34,7 @@ func compile(text string) (*ast.Compiler, error) {
 	return nil, errV1
 }
 
-func parseAndCompile(text string, version ast.RegoVersion) (*ast.Compiler, error) {
+func parseAndCompile(text string, version ast.RegoVersion, kept []*ast.Module) (*program, error) {
 	caps := language()
 	module, err := ast.ParseModuleWithOpts("policy.rego", text, ast.ParserOptions{RegoVersion: version, Capabilities: caps})
 	if err != nil {
@@ -51,11 +51,33 @@ func parseAndCompile(text string, version ast.RegoVersion) (*ast.Compiler, error
 	for name, m := range modules {
 		all[name] = m
 	}
+	for i, m := range kept {
+		all[fmt.Sprintf("fragment-%d.rego", i)] = m
+	}
 	compiler := ast.NewCompiler().WithCapabilities(caps).WithDefaultRegoVersion(version)
 	if compiler.Compile(all); compiler.Failed() {
 		return nil, fmt.Errorf("compile: %w", shortError(compiler.Errors))
 	}
-	return compiler, nil
+	p := &program{compiler: compiler, loadDelegated: delegates(module, "load_fragment")}
+	return p, p.prepare()
+}
+
+// delegates says whether a policy's only rule of this name is `name := data.framework.name`.
+func delegates(module *ast.Module, name string) bool {
+	found := false
+	for _, r := range module.Rules {
+		if ref := r.Head.Ref(); len(ref) == 0 || !ref[0].Equal(ast.VarTerm(name)) {
+			continue
+		}
+		want := ast.NewTerm(ast.Ref{ast.DefaultRootDocument, ast.StringTerm("framework"), ast.StringTerm(name)})
+		plain := len(r.Head.Ref()) == 1 && r.Head.Value != nil && r.Head.Value.Equal(want) &&
+			r.Body.Equal(ast.NewBody(ast.NewExpr(ast.BooleanTerm(true)))) && r.Else == nil && len(r.Head.Args) == 0
+		if found || !plain {
+			return false
+		}
+		found = true
+	}
+	return found
 }
 
 type parseError struct{ error }

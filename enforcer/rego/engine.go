@@ -22,40 +22,51 @@ const resultVar = ast.Var("result")
 
 // prepared is one compiled query `result = data.<package>.<rule>`.
 type prepared struct {
-	body  ast.Body
-	query ast.QueryCompiler
+	compiler *ast.Compiler
+	body     ast.Body
+	query    ast.QueryCompiler
 }
 
-func (j *Judge) prepareRef(pkg, rule string) (prepared, error) {
+// program is the compiled code of a policy, with what fragments added to it. Nothing changes it after it was made.
+type program struct {
+	compiler  *ast.Compiler
+	queries   map[point.Point]prepared
+	fallbacks map[point.Point]prepared
+	reason    prepared
+	// loadDelegated is set when the policy leaves load_fragment to the framework.
+	loadDelegated bool
+}
+
+func prepareRef(compiler *ast.Compiler, pkg, rule string) (prepared, error) {
 	ref := ast.Ref{ast.DefaultRootDocument, ast.StringTerm(pkg), ast.StringTerm(rule)}
-	qc := j.compiler.QueryCompiler()
+	qc := compiler.QueryCompiler()
 	body, err := qc.Compile(ast.NewBody(ast.Equality.Expr(ast.NewTerm(resultVar), ast.NewTerm(ref))))
 	if err != nil {
 		return prepared{}, fmt.Errorf("query %s.%s: %w", pkg, rule, err)
 	}
-	return prepared{body: body, query: qc}, nil
+	return prepared{compiler: compiler, body: body, query: qc}, nil
 }
 
 // prepare compiles one query a point, so that a decision is one evaluation and nothing else.
-func (j *Judge) prepare() error {
-	j.queries = make(map[point.Point]prepared, len(point.Rows()))
-	j.fallbacks = make(map[point.Point]prepared)
+func (p *program) prepare() error {
+	p.queries = make(map[point.Point]prepared, len(point.Rows()))
+	p.fallbacks = make(map[point.Point]prepared)
 	for _, row := range point.Rows() {
-		q, err := j.prepareRef("policy", string(row.Point))
+		q, err := prepareRef(p.compiler, "policy", string(row.Point))
 		if err != nil {
 			return err
 		}
-		j.queries[row.Point] = q
+		p.queries[row.Point] = q
 		if row.Default != point.FallbackFramework {
 			continue
 		}
-		if q, err = j.prepareRef("framework", string(row.Point)); err != nil {
+		if q, err = prepareRef(p.compiler, "framework", string(row.Point)); err != nil {
 			return err
 		}
-		j.fallbacks[row.Point] = q
+		p.fallbacks[row.Point] = q
 	}
 	var err error
-	j.reason, err = j.prepareRef("policy", "reason")
+	p.reason, err = prepareRef(p.compiler, "policy", "reason")
 	return err
 }
 
@@ -72,7 +83,7 @@ func (j *Judge) eval(ctx context.Context, q prepared, s *snapshot, input ast.Val
 	defer stop()
 
 	query := topdown.NewQuery(q.body).
-		WithCompiler(j.compiler).
+		WithCompiler(q.compiler).
 		WithQueryCompiler(q.query).
 		WithStore(store{snapshot: s}).
 		WithTransaction(readTransaction{}).
@@ -138,7 +149,7 @@ func oneLine(text string, limit int) string {
 
 func (j *Judge) readAPIVersion(ctx context.Context) (string, error) {
 	for _, name := range []string{"api_version", "api_svn"} {
-		q, err := j.prepareRef("policy", name)
+		q, err := prepareRef(j.state.program.compiler, "policy", name)
 		if err != nil {
 			return "", err
 		}

@@ -164,7 +164,9 @@ func TestPanicIsRefusal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j.compiler = nil
+	q := j.state.program.queries[point.MountDevice]
+	q.compiler = nil
+	j.state.program.queries[point.MountDevice] = q
 	d, err := j.Decide(t.Context(), point.RowByName(point.MountDevice), point.MountDeviceInput{})
 	if err == nil || d != nil || !strings.Contains(err.Error(), "engine panic") {
 		t.Errorf("got %v, %v", d, err)

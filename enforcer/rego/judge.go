@@ -25,11 +25,10 @@ type Options struct {
 // Judge holds one compiled policy and its state. All methods may be called concurrently: a verdict rests on one snapshot.
 type Judge struct {
 	opts       Options
-	compiler   *ast.Compiler
-	queries    map[point.Point]prepared
-	fallbacks  map[point.Point]prepared
-	reason     prepared
+	text       string
 	apiVersion string
+	// compiling holds a token while a fragment is compiled: a compilation that took too long goes on without its caller.
+	compiling chan struct{}
 
 	mu    sync.Mutex
 	state *snapshot
@@ -38,14 +37,12 @@ type Judge struct {
 // New compiles a policy. text has been checked for size and nesting.
 func New(ctx context.Context, text string, opts Options) (j *Judge, err error) {
 	defer recoverTo(&err, "compile policy")
-	compiler, err := compile(text)
+	program, err := newProgram(text)
 	if err != nil {
 		return nil, err
 	}
-	j = &Judge{opts: opts, compiler: compiler, state: firstSnapshot(opts)}
-	if err := j.prepare(); err != nil {
-		return nil, err
-	}
+	j = &Judge{opts: opts, text: text, compiling: make(chan struct{}, 1), state: firstSnapshot(opts)}
+	j.state.program = program
 	if j.apiVersion, err = j.readAPIVersion(ctx); err != nil {
 		return nil, err
 	}
@@ -56,20 +53,18 @@ func New(ctx context.Context, text string, opts Options) (j *Judge, err error) {
 func (j *Judge) SetDefaultMounts(mounts []point.Mount) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	next := &snapshot{fixed: make(map[string]ast.Value, len(j.state.fixed)), metadata: j.state.metadata}
-	for name, v := range j.state.fixed {
-		next.fixed[name] = v
-	}
-	next.fixed["defaultMounts"] = array(mounts, mountValue)
-	j.state = next
+	j.state = j.state.withFixed("defaultMounts", array(mounts, mountValue))
 }
 
 // Metadata is the whole state, as encoding/json's generic types.
 func (j *Judge) Metadata() any {
+	return document(j.snapshot().metadataObject())
+}
+
+func (j *Judge) snapshot() *snapshot {
 	j.mu.Lock()
-	s := j.state
-	j.mu.Unlock()
-	return document(s.metadataObject())
+	defer j.mu.Unlock()
+	return j.state
 }
 
 // Decide asks the policy. An error means that the policy could not decide, which is a refusal as well.
@@ -77,10 +72,7 @@ func (j *Judge) Decide(ctx context.Context, row *point.Row, in point.Input) (*po
 	if reason := row.Before(j.apiVersion); reason != "" {
 		return refusal(reason), nil
 	}
-	j.mu.Lock()
-	base := j.state
-	j.mu.Unlock()
-	ask := &question{judge: j, row: row, in: in, input: InputValue(in), base: base}
+	ask := &question{judge: j, row: row, in: in, input: InputValue(in), base: j.snapshot()}
 	return ask.decide(ctx)
 }
 
@@ -98,23 +90,32 @@ type question struct {
 }
 
 func (q *question) decide(ctx context.Context) (*point.Verdict, error) {
-	answer, decided, err := q.answer(ctx)
+	answer, decided, err := q.ask(ctx)
 	if err != nil || decided != nil {
 		return decided, err
-	}
-	allowed, ok := boolMember(answer, "allowed")
-	if !ok {
-		return nil, errors.New("the rule's answer has no boolean \"allowed\"")
-	}
-	if !allowed {
-		return &point.Verdict{Refusal: q.refuse(ctx)}, nil
 	}
 	return q.allow(answer)
 }
 
+// ask returns the answer that allows, or the verdict there is without one.
+func (q *question) ask(ctx context.Context) (ast.Object, *point.Verdict, error) {
+	answer, decided, err := q.answer(ctx)
+	if err != nil || decided != nil {
+		return nil, decided, err
+	}
+	allowed, ok := boolMember(answer, "allowed")
+	if !ok {
+		return nil, nil, errors.New("the rule's answer has no boolean \"allowed\"")
+	}
+	if !allowed {
+		return nil, &point.Verdict{Refusal: q.refuse(ctx)}, nil
+	}
+	return answer, nil, nil
+}
+
 // answer evaluates the rule, or applies the default of the policy's time when the policy has none.
 func (q *question) answer(ctx context.Context) (ast.Object, *point.Verdict, error) {
-	v, err := q.judge.eval(ctx, q.judge.queries[q.row.Point], q.base, q.input)
+	v, err := q.judge.eval(ctx, q.base.program.queries[q.row.Point], q.base, q.input)
 	if errors.Is(err, errUndefined) || isEmptyObject(v) {
 		return q.missing(ctx)
 	}
@@ -147,7 +148,7 @@ func (q *question) missing(ctx context.Context) (ast.Object, *point.Verdict, err
 		}
 		return nil, verdict, nil
 	}
-	v, err := q.judge.eval(ctx, q.judge.fallbacks[q.row.Point], q.base, q.input)
+	v, err := q.judge.eval(ctx, q.base.program.fallbacks[q.row.Point], q.base, q.input)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -180,16 +181,14 @@ func (q *question) allow(answer ast.Object) (*point.Verdict, error) {
 		}
 		d.AllowStdio = bool(stdio)
 	}
-	metadata := member(answer, "metadata")
-	if metadata == nil {
-		return d, nil
+	if in, ok := q.in.(point.LoadTransparencyTrustListInput); ok {
+		if d.Ledgers, err = keptLedgers(answer, in.Ledgers); err != nil {
+			return nil, err
+		}
 	}
-	ops, err := parseOperations(metadata.Value)
-	if err != nil {
-		return nil, err
-	}
-	if len(ops) == 0 {
-		return d, nil
+	ops, err := operationsOf(answer)
+	if err != nil || len(ops) == 0 {
+		return d, err
 	}
 	p := &pending{judge: q.judge, base: q.base}
 	if p.next, p.undo, err = q.base.apply(ops); err != nil {
@@ -199,11 +198,22 @@ func (q *question) allow(answer ast.Object) (*point.Verdict, error) {
 	return d, nil
 }
 
+// operationsOf are the changes an answer asks for.
+func operationsOf(answer ast.Object) ([]operation, error) {
+	metadata := member(answer, "metadata")
+	if metadata == nil {
+		return nil, nil
+	}
+	return parseOperations(metadata.Value)
+}
+
 // pending is the change of one verdict: the snapshot after it, and what to put back.
 type pending struct {
 	judge      *Judge
 	base, next *snapshot
 	undo       []undoEntry
+	// keeps is the namespace that a fragment's package stays in, or empty.
+	keeps string
 }
 
 // Commit implements point.Pending.
@@ -229,6 +239,12 @@ func (p *pending) takeBack() error {
 	before, ok := j.state.revert(p.undo)
 	if !ok {
 		return errors.New("an entry that the change touched was changed since")
+	}
+	if p.keeps != "" {
+		var err error
+		if before, err = before.takeModuleBack(p); err != nil {
+			return err
+		}
 	}
 	j.state = before
 	return nil

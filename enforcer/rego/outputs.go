@@ -97,3 +97,13 @@ func keep(request []string, kept map[string]bool, all bool) []string {
 	}
 	return result
 }
+
+// keptLedgers is the request's ledgers without what the answer does not list. No list means none: what is allowed here is trusted
+// from then on.
+func keptLedgers(answer ast.Object, request []string) ([]string, error) {
+	kept, _, err := stringSet(member(answer, "allowed_ledgers"), "allowed_ledgers")
+	if err != nil {
+		return nil, err
+	}
+	return keep(request, kept, false), nil
+}

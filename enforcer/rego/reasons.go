@@ -16,7 +16,7 @@ const textEngineError = "Security policy is not valid. "
 func (q *question) refuse(ctx context.Context) *point.Refusal {
 	r := &point.Refusal{Container: q.container()}
 	asked := withMember(q.input.(ast.Object), ast.StringTerm("rule"), ast.StringTerm(string(q.row.Point)))
-	v, err := q.judge.eval(ctx, q.judge.reason, q.base, asked)
+	v, err := q.judge.eval(ctx, q.base.program.reason, q.base, asked)
 	switch {
 	case errors.Is(err, errUndefined):
 		r.Text = point.TextNoReason

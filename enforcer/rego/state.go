@@ -17,6 +17,32 @@ import (
 type snapshot struct {
 	fixed    map[string]ast.Value
 	metadata map[string]ast.Value
+	// program is the code that judges in this state, kept are the packages that fragments added to it, by namespace.
+	program *program
+	kept    map[string]*keptModule
+}
+
+// with returns a copy whose tables the caller may replace, one by one; s itself stays as it is.
+func (s *snapshot) with(metadata map[string]ast.Value) *snapshot {
+	next := *s
+	next.metadata = make(map[string]ast.Value, len(metadata)+1)
+	for name, table := range metadata {
+		next.metadata[name] = table
+	}
+	return &next
+}
+
+// withFixed returns a copy with one fixed document more, or without it when v is nil.
+func (s *snapshot) withFixed(name string, v ast.Value) *snapshot {
+	next := *s
+	next.fixed = make(map[string]ast.Value, len(s.fixed)+1)
+	for n, doc := range s.fixed {
+		next.fixed[n] = doc
+	}
+	if next.fixed[name] = v; v == nil {
+		delete(next.fixed, name)
+	}
+	return &next
 }
 
 // operation is one change of the metadata, as a rule's answer asks for it.
@@ -113,10 +139,7 @@ func (op *operation) check(obj ast.Object) error {
 
 // apply returns the snapshot after ops, and what to put back to undo them. Either all operations hold or none does.
 func (s *snapshot) apply(ops []operation) (*snapshot, []undoEntry, error) {
-	next := &snapshot{fixed: s.fixed, metadata: make(map[string]ast.Value, len(s.metadata)+1)}
-	for name, table := range s.metadata {
-		next.metadata[name] = table
-	}
+	next := s.with(s.metadata)
 	undo := make([]undoEntry, 0, len(ops))
 	for _, op := range ops {
 		_, existed := next.metadata[op.name]
@@ -177,10 +200,7 @@ func (s *snapshot) applySet(op operation) (undoEntry, error) {
 // revert puts entries back, last first. It answers false when something else changed a touched entry meanwhile: then the
 // state before cannot be told from what came after, and nobody may go on.
 func (s *snapshot) revert(entries []undoEntry) (*snapshot, bool) {
-	next := &snapshot{fixed: s.fixed, metadata: make(map[string]ast.Value, len(s.metadata))}
-	for name, table := range s.metadata {
-		next.metadata[name] = table
-	}
+	next := s.with(s.metadata)
 	for i := len(entries) - 1; i >= 0; i-- {
 		e := entries[i]
 		if e.set {
@@ -317,8 +337,12 @@ func notFound(path storage.Path) error {
 }
 
 func (s *snapshot) metadataObject() ast.Object {
-	fields := make([]field, 0, len(s.metadata))
-	for name, v := range s.metadata {
+	return objectOf(s.metadata)
+}
+
+func objectOf(members map[string]ast.Value) ast.Object {
+	fields := make([]field, 0, len(members))
+	for name, v := range members {
 		fields = append(fields, field{name, v})
 	}
 	return object(fields...)
