@@ -121,7 +121,7 @@ func TestCandidatesAreTheFrameworks(t *testing.T) {
 		for _, version := range frameworks {
 			t.Run(name+"/"+version, func(t *testing.T) {
 				checkCandidates(t, version, data.Containers, data.PlatformRules)
-				for _, n := range []int{2, 15, 40, 1000} {
+				for _, n := range []int{15, 60} {
 					checkCandidates(t, version, without(rng, data.Containers, n), someRules[:rng.IntN(len(someRules)+1)])
 				}
 			})

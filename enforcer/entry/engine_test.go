@@ -1,0 +1,20 @@
+package entry_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/cloister-cc/cloister/enforcer"
+	"github.com/cloister-cc/cloister/enforcer/entry"
+)
+
+// TestEngineTakesPlainPolicies: a policy that the engine refuses to load is none, however plain it looks.
+func TestEngineTakesPlainPolicies(t *testing.T) {
+	texts := entry.PlainTexts()
+	for _, text := range texts {
+		if _, err := enforcer.Load(context.Background(), []byte(text), enforcer.Options{Judge: enforcer.JudgeOPA}); err != nil {
+			t.Errorf("%v:\n%s", err, text)
+		}
+	}
+	t.Logf("%d texts", len(texts))
+}
