@@ -9,8 +9,7 @@ import (
 	"reflect"
 	"slices"
 
-	"github.com/cloister-cc/cloister/enforcer/compiled"
-	"github.com/cloister-cc/cloister/enforcer/entry"
+	"github.com/cloister-cc/cloister/enforcer/fragment"
 	"github.com/cloister-cc/cloister/enforcer/point"
 	"github.com/cloister-cc/cloister/enforcer/rego"
 )
@@ -48,7 +47,7 @@ var pointNames = func() []string {
 func choose(ctx context.Context, policy []byte, opts Options) (j judge, name JudgeName, notPlain, err error) {
 	var plain *plainJudge
 	if opts.Judge != JudgeOPA {
-		plain, notPlain = newPlainJudge(ctx, policy, opts)
+		plain, notPlain = newPlainJudge(policy, opts)
 	}
 	switch {
 	case opts.Judge == JudgeCompiled && notPlain != nil:
@@ -64,25 +63,6 @@ func choose(ctx context.Context, policy []byte, opts Options) (j judge, name Jud
 		return engine, JudgeOPA, notPlain, nil
 	}
 	return &bothJudges{compiled: plain, engine: engine}, JudgeBoth, nil, nil
-}
-
-// plainJudge decides with the compiled rules.
-type plainJudge struct {
-	*compiled.Judge
-}
-
-func newPlainJudge(_ context.Context, policy []byte, opts Options) (*plainJudge, error) {
-	read, err := entry.Read(policy, pointNames)
-	if err != nil {
-		return nil, err
-	}
-	j, err := compiled.New(read, compiled.Options{
-		Strict: opts.Strict, DefaultMounts: opts.DefaultMounts, PrivilegedMounts: opts.PrivilegedMounts, EvalTimeout: opts.EvalTimeout,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &plainJudge{Judge: j}, nil
 }
 
 // bothJudges asks both and compares.
@@ -106,10 +86,27 @@ func (b *bothJudges) Decide(ctx context.Context, row *point.Row, in point.Input)
 	if err := sameVerdict(want, got); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrJudgesDisagree, err)
 	}
+	return b.join(want, got), nil
+}
+
+// LoadFragment answers what both judges answer.
+func (b *bothJudges) LoadFragment(ctx context.Context, f *fragment.Fragment) (*point.Verdict, error) {
+	want, err := b.engine.LoadFragment(ctx, f)
+	got, errCompiled := b.compiled.LoadFragment(ctx, f)
+	if err != nil || errCompiled != nil {
+		return nil, errors.Join(err, errCompiled)
+	}
+	if err := sameVerdict(want, got); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrJudgesDisagree, err)
+	}
+	return b.join(want, got), nil
+}
+
+func (b *bothJudges) join(want, got *point.Verdict) *point.Verdict {
 	if got.Pending != nil {
 		got.Pending = &bothPending{judges: b, compiled: got.Pending, engine: want.Pending}
 	}
-	return got, nil
+	return got
 }
 
 // sameVerdict compares what the engine wants with what the compiled rules got.
@@ -122,6 +119,7 @@ func sameVerdict(want, got *point.Verdict) error {
 		{"environment", want.Env, got.Env},
 		{"capabilities", want.Capabilities, got.Capabilities},
 		{"stdio", want.AllowStdio, got.AllowStdio},
+		{"ledgers", want.Ledgers, got.Ledgers},
 		{"state change", want.Pending != nil, got.Pending != nil},
 	} {
 		if !reflect.DeepEqual(c.want, c.got) {
@@ -182,12 +180,18 @@ func (p *bothPending) Commit() (undo func() error, err error) {
 // sameState compares the policy states of both judges, without empty tables and what only the engine keeps.
 func (b *bothJudges) sameState() error {
 	want, _ := b.engine.Metadata().(map[string]any)
-	maps.DeleteFunc(want, func(name string, table any) bool {
-		entries, ok := table.(map[string]any)
-		return name == "operatingsystem" || ok && len(entries) == 0
-	})
+	got, err := b.compiled.metadata()
+	if err != nil {
+		return err
+	}
+	for _, state := range []map[string]any{want, got} {
+		maps.DeleteFunc(state, func(name string, table any) bool {
+			entries, ok := table.(map[string]any)
+			return name == "operatingsystem" || ok && len(entries) == 0
+		})
+	}
 	w, errWant := json.Marshal(want)
-	g, errGot := json.Marshal(b.compiled.Metadata())
+	g, errGot := json.Marshal(got)
 	if errWant != nil || errGot != nil || string(w) != string(g) {
 		return fmt.Errorf("%w: state: the engine has %s, the compiled rules %s", ErrJudgesDisagree, w, g)
 	}

@@ -64,8 +64,8 @@ func hashOf(list []string) uint64 {
 }
 
 // index builds what look-ups need. The order of containers is the policy's, then the fragments' in the order they were loaded.
-func (j *Judge) index(framework string) {
-	all := entry.Complete(j.sources.policy.Containers, framework)
+func (j *Judge) index() {
+	all := entry.Complete(j.sources.policy.Containers, j.written)
 	var rules []*entry.PlatformRule
 	if !j.older("0.5.0") {
 		rules = j.sources.policy.PlatformRules

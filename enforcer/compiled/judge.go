@@ -31,6 +31,7 @@ type Judge struct {
 	apiVersion string
 	api        point.Version
 	framework  point.Version
+	written    string // the framework version as the policy has it
 	flags      entry.Flags
 	reason     entry.Reason
 	delegated  map[string]bool
@@ -64,7 +65,9 @@ func New(p *entry.Policy, opts Options) (*Judge, error) {
 	}
 	j.flags.CapabilityDropping = j.flags.CapabilityDropping && !j.older("0.2.2")
 	j.flags.HostNetwork = j.flags.HostNetwork && !j.older("0.5.0")
-	j.index(p.FrameworkVersion)
+	j.written = p.FrameworkVersion
+	j.index()
+	j.matchers.warm(p.Data.Containers)
 	return j, nil
 }
 
@@ -79,6 +82,17 @@ func (j *Judge) SetDefaultMounts(mounts []point.Mount) {
 	defer j.mu.Unlock()
 	j.opts.DefaultMounts = mounts
 	j.state.generation++
+}
+
+// SetFragments replaces what loaded fragments add to the policy's lists, already completed for their framework versions, and returns
+// what it was. Containers that exist keep the candidates they have.
+func (j *Judge) SetFragments(fragments []*entry.Data) (before []*entry.Data) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	before, j.sources.fragments = j.sources.fragments, fragments
+	j.index()
+	j.state.generation++
+	return before
 }
 
 // Decide judges one input.

@@ -152,10 +152,10 @@ func sameOptions(a, b []string) bool {
 func (q *question) sourceOK(in *point.CreateContainerInput, m *point.Mount, c *entry.Mount) bool {
 	matchers := &q.judge.matchers
 	if path, ok := strings.CutPrefix(c.Source, aci.SandboxPrefix); ok {
-		return matchers.agentPattern(in.SandboxDir + path).matches(m.Source)
+		return matchers.beneath(in.SandboxDir, path, m.Source)
 	}
 	if path, ok := strings.CutPrefix(c.Source, aci.HugePagesPrefix); ok {
-		return matchers.agentPattern(in.HugePagesDir + path).matches(m.Source)
+		return matchers.beneath(in.HugePagesDir, path, m.Source)
 	}
 	if strings.HasPrefix(c.Source, aci.Plan9Prefix) {
 		owner := q.get(tablePlan9, m.Source)

@@ -2,7 +2,11 @@ package compiled
 
 import (
 	"regexp"
+	"regexp/syntax"
 	"strings"
+
+	"github.com/cloister-cc/cloister/enforcer/aci"
+	"github.com/cloister-cc/cloister/enforcer/entry"
 )
 
 // pattern is an RE2 pattern that holds for the whole value, inside a group: `a|b` means a or b.
@@ -32,7 +36,7 @@ func (p *pattern) matches(s string) bool {
 func (p *pattern) compile() {
 	p.compiled = true
 	// Valid by itself, or `a)|(b` would step out of the group.
-	if _, err := regexp.Compile(p.text); err != nil {
+	if _, err := syntax.Parse(p.text, syntax.Perl); err != nil {
 		return
 	}
 	p.re, _ = regexp.Compile("^(?:" + p.text + ")$")
@@ -96,6 +100,47 @@ func (m *matchers) pattern(text string) *pattern {
 		m.patterns[text] = p
 	}
 	return p
+}
+
+// warmPatterns is how many patterns are compiled when a policy is loaded, so that the first request need not wait for them. A policy
+// of thousands of containers has too many, and uses few of them.
+const warmPatterns = 64
+
+func (m *matchers) warm(list []*entry.Container) {
+	for _, c := range list {
+		for _, r := range c.EnvRules {
+			m.envRule(r)
+		}
+		for _, mount := range c.Mounts {
+			if path, ok := strings.CutPrefix(mount.Source, aci.SandboxPrefix); ok && separable(path) {
+				m.pattern(path)
+			}
+		}
+		if len(m.patterns) > warmPatterns {
+			return
+		}
+	}
+	for _, p := range m.patterns {
+		if !p.compiled {
+			p.compile()
+		}
+	}
+}
+
+// beneath says whether source matches the pattern dir+path. A pod has a directory of its own and the policy's paths are few, so where
+// it means the same, the directory is compared as the text it is and only the path as a pattern.
+func (m *matchers) beneath(dir, path, source string) bool {
+	if _, plain := literalPrefix(dir); !plain || !separable(path) {
+		return m.agentPattern(dir + path).matches(source)
+	}
+	rest, ok := strings.CutPrefix(source, dir)
+	return ok && m.pattern(path).matches(rest)
+}
+
+// separable says whether a pattern means the same behind a literal text as alone: an alternative would reach over that text, a
+// quantifier at its beginning would take hold of it, and an anchor or word boundary (an escape) would see it.
+func separable(path string) bool {
+	return !strings.ContainsAny(path, `|^\`) && (path == "" || strings.IndexByte("*+?{", path[0]) < 0)
 }
 
 // agentPattern is a pattern that came with an input.

@@ -1,0 +1,136 @@
+package enforcer
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/cloister-cc/cloister/enforcer/compiled"
+	"github.com/cloister-cc/cloister/enforcer/entry"
+	"github.com/cloister-cc/cloister/enforcer/fragment"
+	"github.com/cloister-cc/cloister/enforcer/point"
+	"github.com/cloister-cc/cloister/enforcer/rego"
+)
+
+// plainJudge decides with the compiled rules. Fragments and trust lists, which are Rego themselves and come rarely, are judged by the
+// engine on the policy without its containers; what a fragment adds is data again, and goes to the compiled rules.
+type plainJudge struct {
+	*compiled.Judge
+	// engine compiles the framework when it is first needed: most pods load no fragment.
+	engine func() (*rego.Judge, error)
+}
+
+func newPlainJudge(policy []byte, opts Options) (*plainJudge, error) {
+	read, err := entry.Read(policy, pointNames)
+	if err != nil {
+		return nil, err
+	}
+	j, err := compiled.New(read, compiled.Options{
+		Strict: opts.Strict, DefaultMounts: opts.DefaultMounts, PrivilegedMounts: opts.PrivilegedMounts, EvalTimeout: opts.EvalTimeout,
+	})
+	if err != nil {
+		return nil, err
+	}
+	skeleton := read.Skeleton
+	return &plainJudge{Judge: j, engine: sync.OnceValues(func() (*rego.Judge, error) {
+		// The text was read already: how long it takes is bounded by its size, and no request's context should end it for all.
+		return rego.New(context.Background(), skeleton, opts.rego())
+	})}, nil
+}
+
+// Decide judges one input.
+func (j *plainJudge) Decide(ctx context.Context, row *point.Row, in point.Input) (*point.Verdict, error) {
+	switch row.Point {
+	case point.LoadFragment, point.LoadTransparencyTrustList:
+		engine, err := j.engine()
+		if err != nil {
+			return nil, err
+		}
+		return engine.Decide(ctx, row, in)
+	}
+	return j.Judge.Decide(ctx, row, in)
+}
+
+// LoadFragment asks the engine, and makes what the fragment adds ready for the compiled rules.
+func (j *plainJudge) LoadFragment(ctx context.Context, f *fragment.Fragment) (*point.Verdict, error) {
+	engine, err := j.engine()
+	if err != nil {
+		return nil, err
+	}
+	v, err := engine.LoadFragment(ctx, f)
+	if err != nil || !v.Allowed || v.Pending == nil {
+		return v, err
+	}
+	data, err := dataOf(rego.Extracts(v.Pending))
+	if err != nil {
+		return nil, &fragment.Error{Reason: fragment.ReasonEval, Err: err}
+	}
+	v.Pending = &fragmentPending{judge: j, engine: v.Pending, data: data}
+	return v, nil
+}
+
+// dataOf reads what loaded fragments add as typed entries.
+func dataOf(extracts []ast.Object) ([]*entry.Data, error) {
+	var list []*entry.Data
+	for _, e := range extracts {
+		d := &entry.Data{}
+		for _, field := range []struct {
+			name string
+			read func(ast.Value) error
+		}{
+			{"containers", func(v ast.Value) (err error) { d.Containers, err = entry.Containers(v); return }},
+			{"external_processes", func(v ast.Value) (err error) { d.ExternalProcesses, err = entry.ExternalProcesses(v); return }},
+			{"platform_rules", func(v ast.Value) (err error) { d.PlatformRules, err = entry.PlatformRules(v); return }},
+		} {
+			t := e.Get(ast.StringTerm(field.name))
+			if t == nil {
+				continue
+			}
+			if err := field.read(t.Value); err != nil {
+				return nil, fmt.Errorf("%s: %w", field.name, err)
+			}
+		}
+		list = append(list, d)
+	}
+	return list, nil
+}
+
+// fragmentPending adds a fragment to both: the engine's state, and the data of the compiled rules.
+type fragmentPending struct {
+	judge  *plainJudge
+	engine point.Pending
+	data   []*entry.Data
+}
+
+// Commit implements point.Pending.
+func (p *fragmentPending) Commit() (undo func() error, err error) {
+	undoEngine, err := p.engine.Commit()
+	if err != nil {
+		return nil, err
+	}
+	before := p.judge.SetFragments(p.data)
+	return func() error {
+		if err := undoEngine(); err != nil {
+			return err
+		}
+		p.judge.SetFragments(before)
+		return nil
+	}, nil
+}
+
+// metadata is the state of the compiled rules with what the engine keeps of fragments.
+func (j *plainJudge) metadata() (map[string]any, error) {
+	engine, err := j.engine()
+	if err != nil {
+		return nil, err
+	}
+	all, _ := engine.Metadata().(map[string]any)
+	if all == nil {
+		all = map[string]any{}
+	}
+	maps.Copy(all, j.Metadata())
+	return all, nil
+}
