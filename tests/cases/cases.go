@@ -31,7 +31,8 @@ type Options struct {
 	Families []Family
 	// Odd lets policies have fields that are missing, null, of the wrong type or unknown, and forms no tool writes.
 	Odd bool
-	// Grouped leaves out patterns whose meaning depends on whether the anchors hold for all of their alternatives.
+	// Grouped leaves out what older judges of the contract read differently: patterns and values whose meaning depends on how
+	// patterns are anchored, and policies that name a capability twice.
 	Grouped bool
 	// Own gives some policies a rule of their own, so that they are more than data and delegation.
 	Own bool

@@ -198,7 +198,10 @@ func (w *walk) changeMounts(list []enforcer.Mount, in *enforcer.CreateContainerI
 	m := list[i]
 	switch s.IntN(7) {
 	case 0:
-		m.Source = pick(s, "/etc/shadow", m.Source+"/../x", m.Source+"\n", "sandbox:///tmp/data/x", "")
+		m.Source = pick(s, "/etc/shadow", "sandbox:///tmp/data/x", "")
+		if !w.p.grouped {
+			m.Source = pick(s, m.Source, list[i].Source+"/../x", list[i].Source+"\n", "/x"+list[i].Source)
+		}
 	case 1:
 		m.Destination = pick(s, "/etc", "", m.Destination+"/")
 	case 2:
@@ -233,7 +236,7 @@ func changeUser(s *source, u enforcer.User, groups []enforcer.User, umask string
 func changeCaps(s *source, c enforcer.Capabilities) enforcer.Capabilities {
 	switch s.IntN(6) {
 	case 0:
-		return defaultCaps(aci.PrivilegedCapabilities())
+		return privilegedCaps(s)
 	case 1:
 		return defaultCaps([]string{})
 	}

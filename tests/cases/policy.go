@@ -165,7 +165,7 @@ func (p *policy) twin(s *source, twin, fresh *container) {
 	// Twins with as many capabilities, but not the same, are what dropping has to refuse to choose between.
 	if c := twin.caps; p.set("allow_capability_dropping") && c != nil && len(c.Bounding) > 0 && s.chance(25) {
 		changed := *c
-		changed.Bounding = with(c.Bounding, s.IntN(len(c.Bounding)), pick(s, capNames...))
+		changed.Bounding = with(c.Bounding, s.IntN(len(c.Bounding)), p.otherCap(s, c.Bounding))
 		twin.caps = &changed
 		return
 	}
@@ -175,7 +175,7 @@ func (p *policy) twin(s *source, twin, fresh *container) {
 	case 2:
 		twin.stdio = !twin.stdio
 	case 3, 4:
-		twin.caps = twinCaps(s, twin.caps)
+		twin.caps = p.twinCaps(s, twin.caps)
 	case 5:
 		twin.seccomp = pick(s, s.id(), "")
 	case 6:
@@ -332,14 +332,26 @@ func nextCaps(s *source) *enforcer.Capabilities {
 }
 
 // twinCaps exchanges one capability, which leaves the size as it is, or changes the size by one.
-func twinCaps(s *source, old *enforcer.Capabilities) *enforcer.Capabilities {
+func (p *policy) twinCaps(s *source, old *enforcer.Capabilities) *enforcer.Capabilities {
 	if old == nil || s.chance(15) {
 		return nextCaps(s)
 	}
 	c := *old
 	set := pick(s, &c.Bounding, &c.Effective, &c.Permitted, &c.Ambient)
-	*set = changeList(s, *set, capNames)
+	*set = changeList(s, *set, []string{p.otherCap(s, *set)})
 	return &c
+}
+
+// otherCap is a capability that is not in list yet; now and then one that is, where a judge may count instead of compare.
+func (p *policy) otherCap(s *source, list []string) string {
+	name := pick(s, capNames...)
+	for i := 0; i < 9 && slices.Contains(list, name) && (p.grouped || !s.chance(5)); i++ {
+		name = pick(s, capNames...)
+	}
+	if p.grouped && slices.Contains(list, name) {
+		return "CAP_WAKE_ALARM"
+	}
+	return name
 }
 
 // changeList adds, removes or exchanges one entry.

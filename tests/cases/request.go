@@ -87,7 +87,7 @@ func (w *walk) process(c *container, privileged bool) (in enforcer.ExecInContain
 			Permitted: shuffled(s, caps.Permitted), Ambient: shuffled(s, caps.Ambient),
 		}
 	case privileged:
-		in.Capabilities = defaultCaps(aci.PrivilegedCapabilities())
+		in.Capabilities = privilegedCaps(s)
 	default:
 		in.Capabilities = defaultCaps(aci.UnprivilegedCapabilities())
 	}
@@ -97,8 +97,9 @@ func (w *walk) process(c *container, privileged bool) (in enforcer.ExecInContain
 			in.Capabilities = union(in.Capabilities, *other)
 			return in
 		}
-		set := pick(s, &in.Capabilities.Bounding, &in.Capabilities.Effective, &in.Capabilities.Ambient)
-		*set = plus(*set, some(s, capNames, 60)...)
+		more := some(s, capNames, 60)
+		in.Capabilities = union(in.Capabilities, pick(s,
+			enforcer.Capabilities{Bounding: more}, enforcer.Capabilities{Effective: more}, enforcer.Capabilities{Ambient: more}))
 	}
 	return in
 }
@@ -113,6 +114,15 @@ func union(a, b enforcer.Capabilities) enforcer.Capabilities {
 		Bounding: join(a.Bounding, b.Bounding), Effective: join(a.Effective, b.Effective), Inheritable: join(a.Inheritable, b.Inheritable),
 		Permitted: join(a.Permitted, b.Permitted), Ambient: join(a.Ambient, b.Ambient),
 	}
+}
+
+// privilegedCaps are a privileged container's defaults. Runtimes stopped to make them inheritable at some time.
+func privilegedCaps(s *source) enforcer.Capabilities {
+	caps := defaultCaps(aci.PrivilegedCapabilities())
+	if s.chance(50) {
+		caps.Inheritable = aci.PrivilegedCapabilities()
+	}
+	return caps
 }
 
 func defaultCaps(list []string) enforcer.Capabilities {
