@@ -57,7 +57,7 @@ func fragmentPolicy(t testing.TB, allowed []allowance, extra ...string) string {
 
 func loadPolicy(t testing.TB, text string) *enforcer.Enforcer {
 	t.Helper()
-	return load(t, text, enforcer.Options{Judge: enforcer.JudgeOPA})
+	return load(t, text, enforcer.Options{Judge: enforcer.JudgeBoth})
 }
 
 // containersText is a list as policyText writes it.

@@ -44,10 +44,14 @@ parameter(name) := spec["default"] if {
 // ended nothing else of a fragment is compiled, so that a host cannot pile them up.
 func bounded[T any](ctx context.Context, j *Judge, compile func() (T, error)) (T, error) {
 	var none T
+	deadline := time.NewTimer(compileFactor * j.opts.EvalTimeout)
+	defer deadline.Stop()
 	select {
 	case j.compiling <- struct{}{}:
-	default:
+	case <-deadline.C:
 		return none, &fragment.Error{Reason: fragment.ReasonRego, Err: errors.New("another fragment is still being compiled")}
+	case <-ctx.Done():
+		return none, ctx.Err()
 	}
 	type result struct {
 		value T
@@ -63,8 +67,6 @@ func bounded[T any](ctx context.Context, j *Judge, compile func() (T, error)) (T
 		<-j.compiling
 		done <- r
 	}()
-	deadline := time.NewTimer(compileFactor * j.opts.EvalTimeout)
-	defer deadline.Stop()
 	select {
 	case r := <-done:
 		if r.err != nil && !errors.As(r.err, new(*fragment.Error)) {
