@@ -67,7 +67,7 @@ func TestDenialIsShortAndOneLine(t *testing.T) {
 	mountImage(t, e, idA, 1)
 	in := request(idA)
 	for i := range 500 {
-		in.EnvList = append(in.EnvList, fmt.Sprintf("\x1b[31m\n%d\xff=%s", i, secret))
+		in.EnvList = append(in.EnvList, fmt.Sprintf("\x1b[31m\n%d\u202e=%s", i, secret))
 	}
 	_, err := e.Decide(context.Background(), in)
 	text := err.Error()

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"sync"
 
 	"github.com/cloister-cc/cloister/enforcer/fragment"
 	"github.com/cloister-cc/cloister/enforcer/point"
@@ -65,19 +66,25 @@ func choose(ctx context.Context, policy []byte, opts Options) (j judge, name Jud
 	return &bothJudges{compiled: plain, engine: engine}, JudgeBoth, nil, nil
 }
 
-// bothJudges asks both and compares.
+// bothJudges asks both and compares. One question at a time: two judges have two states, and a change between two answers would look
+// like a disagreement.
 type bothJudges struct {
+	mu       sync.Mutex
 	compiled *plainJudge
 	engine   *rego.Judge
 }
 
 func (b *bothJudges) SetDefaultMounts(mounts []Mount) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.compiled.SetDefaultMounts(mounts)
 	b.engine.SetDefaultMounts(mounts)
 }
 
 // Decide answers what both judges answer.
 func (b *bothJudges) Decide(ctx context.Context, row *point.Row, in point.Input) (*point.Verdict, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	want, err := b.engine.Decide(ctx, row, in)
 	got, errCompiled := b.compiled.Decide(ctx, row, in)
 	if err != nil || errCompiled != nil {
@@ -91,6 +98,8 @@ func (b *bothJudges) Decide(ctx context.Context, row *point.Row, in point.Input)
 
 // LoadFragment answers what both judges answer.
 func (b *bothJudges) LoadFragment(ctx context.Context, f *fragment.Fragment) (*point.Verdict, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	want, err := b.engine.LoadFragment(ctx, f)
 	got, errCompiled := b.compiled.LoadFragment(ctx, f)
 	if err != nil || errCompiled != nil {
@@ -161,6 +170,8 @@ type bothPending struct {
 }
 
 func (p *bothPending) Commit() (undo func() error, err error) {
+	p.judges.mu.Lock()
+	defer p.judges.mu.Unlock()
 	undoCompiled, err := p.compiled.Commit()
 	if err != nil {
 		return nil, err
@@ -173,6 +184,8 @@ func (p *bothPending) Commit() (undo func() error, err error) {
 		return nil, errors.Join(err, undoCompiled(), undoEngine())
 	}
 	return func() error {
+		p.judges.mu.Lock()
+		defer p.judges.mu.Unlock()
 		return errors.Join(undoCompiled(), undoEngine(), p.judges.sameState())
 	}, nil
 }
