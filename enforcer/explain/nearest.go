@@ -3,6 +3,7 @@ package explain
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"github.com/cloister-cc/cloister/enforcer"
@@ -208,12 +209,16 @@ func (c *comparison) exec(want *entry.Container, in enforcer.ExecInContainerInpu
 func (c *comparison) signal(want *entry.Container, in enforcer.SignalContainerProcessInput) {
 	signals := want.Signals
 	if !in.IsInitProcess {
-		p := nearestProcess(want.ExecProcesses, in.ArgList)
-		c.execCommand(want, in.ArgList)
-		if p == nil {
+		before := len(c.found)
+		if c.execCommand(want, in.ArgList); len(c.found) > before {
 			return
 		}
-		signals = p.Signals
+		signals = nil
+		for _, p := range want.ExecProcesses {
+			if p != nil && slices.Equal(p.Command, in.ArgList) {
+				signals = append(signals, p.Signals...)
+			}
+		}
 	}
 	for _, s := range signals {
 		if s == int64(in.Signal) {

@@ -148,7 +148,9 @@ func TestNearestCreateDifferences(t *testing.T) {
 			}, nil,
 		},
 		{
-			"variable-without-rule", func(r *request, c *entry.Container, o *explain.Options) { r.EnvList = append(r.EnvList, "X=s3cret", "X=2") },
+			"variable-without-rule", func(r *request, c *entry.Container, o *explain.Options) {
+				r.EnvList = append(r.EnvList, "X=s3cret", "X=2")
+			},
 			[]explain.Difference{{"process.env X", "no variable of this name", "X=<<redacted>>"}},
 		},
 		{
@@ -193,7 +195,9 @@ func TestNearestCreateDifferences(t *testing.T) {
 			[]explain.Difference{{`mounts["/data"].type`, `"bind"`, `"tmpfs"`}, {`mounts["/data"].options`, "also ro", "also rw"}},
 		},
 		{
-			"mount-option-twice", func(r *request, c *entry.Container, o *explain.Options) { r.Mounts[0].Options = []string{"rbind", "ro", "ro"} },
+			"mount-option-twice", func(r *request, c *entry.Container, o *explain.Options) {
+				r.Mounts[0].Options = []string{"rbind", "ro", "ro"}
+			},
 			[]explain.Difference{{`mounts["/data"].options`, "2 options", "3 options, some given twice"}},
 		},
 		{

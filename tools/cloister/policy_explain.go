@@ -32,6 +32,8 @@ type explanation struct {
 	Reasons  []string `json:"errors,omitempty"`
 	// Error is set when the policy could not decide.
 	Error string `json:"error,omitempty"`
+	// State says what of the requests before is in the way.
+	State string `json:"state,omitempty"`
 	// Nearest is the container the request comes nearest to.
 	Nearest *denials.Match `json:"nearest,omitempty"`
 	// Fitting are the containers that it does not differ from, and Disagree what they differ in among themselves.
@@ -114,8 +116,10 @@ func (e *policyExplain) run(cmd *cobra.Command, policy, requests string) error {
 	}
 	last := list[len(list)-1]
 	candidates := s.candidatesOf(last.Input)
+	state := s.state(last.Input)
 	x := explanationOf(last, s.ask(cmd.Context(), last), doc)
 	if x.Earlier = earlier; !x.Allowed {
+		x.State = state
 		x.compare(last.Input, candidates, s.optionsFor(last.Input))
 	}
 	if err := cmd.Context().Err(); err != nil {
@@ -176,6 +180,9 @@ func (x *explanation) print(w io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(&b, "%s: refused\n%s\n", printable(string(x.Point)), printable(x.Sentence))
+	if x.State != "" {
+		b.WriteString(x.State + "\n")
+	}
 	if x.OwnRule {
 		fmt.Fprintf(&b, "The policy decides this point by a rule of its own, which may ask for other things than its containers say.\n")
 	}

@@ -14,23 +14,31 @@ import (
 // session follows a list of requests, to know what the policy's state leaves of its containers when one is refused. It
 // decides nothing: the enforcer does.
 type session struct {
-	enforcer   *enforcer.Enforcer
+	enforcer *enforcer.Enforcer
+	// stateless are the points that are allowed without anything being remembered: constants, and defaults of old policies.
+	stateless  map[enforcer.Point]bool
 	candidates []*entry.Container
 	external   []*entry.Container
 	options    denials.Options
-	// left are the candidates of a container that has an overlay; privileged is how it was created.
-	left       map[string][]*entry.Container
-	privileged map[string]bool
+	// left are the candidates of a container that has an overlay. started has the containers that were created, and whether
+	// they are privileged.
+	left    map[string][]*entry.Container
+	started map[string]bool
+	// targets are where overlays are.
+	targets map[string]bool
 }
 
 func newSession(e *enforcer.Enforcer, doc *policydoc.Policy, agentMounts bool) *session {
 	s := &session{
-		enforcer: e, candidates: doc.Candidates(), external: denials.External(doc.ExternalProcesses),
-		left: map[string][]*entry.Container{}, privileged: map[string]bool{},
+		enforcer: e, stateless: map[enforcer.Point]bool{}, candidates: doc.Candidates(), external: denials.External(doc.ExternalCandidates()),
+		left: map[string][]*entry.Container{}, started: map[string]bool{}, targets: map[string]bool{},
 		options: denials.Options{
 			DropEnvironment: doc.Flag("allow_environment_variable_dropping"), DropCapabilities: doc.DropsCapabilities(),
 			Devices: map[string]string{}, Shares: map[string]string{},
 		},
+	}
+	for _, p := range doc.Points {
+		s.stateless[p.Point] = p.Rule == policydoc.Allowed || p.Rule == policydoc.Absent && p.Default == "allow"
 	}
 	if agentMounts {
 		s.options.DefaultMounts, s.options.PrivilegedMounts = aci.DefaultMounts(), aci.PrivilegedMounts()
@@ -42,7 +50,7 @@ func newSession(e *enforcer.Enforcer, doc *policydoc.Policy, agentMounts bool) *
 func (s *session) ask(ctx context.Context, r request) answer {
 	before := s.candidatesOf(r.Input)
 	a := ask(ctx, s.enforcer, r)
-	if a.Allowed {
+	if a.Allowed && !s.stateless[r.Name] {
 		s.follow(r.Input, before)
 	}
 	return a
@@ -70,7 +78,7 @@ func (s *session) candidatesOf(in enforcer.Input) []*entry.Container {
 func (s *session) optionsFor(in enforcer.Input) denials.Options {
 	opts := s.options
 	if exec, ok := in.(enforcer.ExecInContainerInput); ok {
-		opts.Privileged = s.privileged[exec.ContainerID]
+		opts.Privileged = s.started[exec.ContainerID]
 	}
 	return opts
 }
@@ -83,9 +91,11 @@ func (s *session) follow(in enforcer.Input, candidates []*entry.Container) {
 	case enforcer.UnmountDeviceInput:
 		delete(s.options.Devices, in.UnmountTarget)
 	case enforcer.MountOverlayInput:
-		s.left[in.ContainerID] = fitting()
+		s.left[in.ContainerID], s.targets[in.Target] = fitting(), true
+	case enforcer.UnmountOverlayInput:
+		delete(s.targets, in.UnmountTarget)
 	case enforcer.CreateContainerInput:
-		s.left[in.ContainerID], s.privileged[in.ContainerID] = fitting(), in.Privileged
+		s.left[in.ContainerID], s.started[in.ContainerID] = fitting(), in.Privileged
 	case enforcer.ExecInContainerInput:
 		s.left[in.ContainerID] = fitting()
 	case enforcer.SignalContainerProcessInput:
@@ -98,4 +108,49 @@ func (s *session) follow(in enforcer.Input, candidates []*entry.Container) {
 	case enforcer.Plan9UnmountInput:
 		delete(s.options.Shares, in.UnmountTarget)
 	}
+}
+
+// state says what in the requests before keeps a request from being allowed, whatever the containers say. A policy that gives
+// no reasons leaves it to guess.
+func (s *session) state(in enforcer.Input) string {
+	const (
+		notCreated = "The container was not created by the requests before."
+		noOverlay  = "No layers were mounted for this container by the requests before, so it has no candidates."
+	)
+	created := func(id string) string {
+		if _, ok := s.started[id]; !ok {
+			return notCreated
+		}
+		return ""
+	}
+	running := func(id string) string {
+		if _, ok := s.left[id]; !ok && created(id) == "" {
+			return "The container was shut down by the requests before."
+		}
+		return created(id)
+	}
+	switch in := in.(type) {
+	case enforcer.MountDeviceInput:
+		if _, taken := s.options.Devices[in.Target]; taken {
+			return "The requests before have mounted a disk at this target."
+		}
+	case enforcer.MountOverlayInput:
+		if _, taken := s.left[in.ContainerID]; taken || s.targets[in.Target] {
+			return "The requests before have mounted layers for this container, or at this target."
+		}
+	case enforcer.CreateContainerInput:
+		if created(in.ContainerID) == "" {
+			return "The container was created by the requests before; an id is good for one container."
+		}
+		if _, ok := s.left[in.ContainerID]; !ok {
+			return noOverlay
+		}
+	case enforcer.ExecInContainerInput:
+		return running(in.ContainerID)
+	case enforcer.SignalContainerProcessInput:
+		return running(in.ContainerID)
+	case enforcer.ShutdownContainerInput:
+		return created(in.ContainerID)
+	}
+	return ""
 }

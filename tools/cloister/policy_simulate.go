@@ -113,7 +113,7 @@ func ask(ctx context.Context, e *enforcer.Enforcer, r request) answer {
 func decide(ctx context.Context, e *enforcer.Enforcer, r request) (*enforcer.Decision, error) {
 	switch {
 	case r.Fragment != nil:
-		return e.LoadFragment(ctx, r.Fragment, r.MediaType)
+		return e.Decide(ctx, enforcer.LoadFragmentInput{})
 	case r.Input == nil:
 		return nil, fmt.Errorf("enforcement point rule %.64q does not exist", string(r.Name))
 	}

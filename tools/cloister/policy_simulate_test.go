@@ -183,7 +183,7 @@ func TestSimulateForms(t *testing.T) {
 {"index":1,"name":"runtime_logging","allowed":false,"reason":{"errors":[]}}
 {"index":2,"name":"get_properties","allowed":false,"error":"decide get_properties: the rule's answer has no boolean \"allowed\""}
 {"index":3,"name":"exec_external","allowed":true,"env_list":["A=1","A=1"],"allow_stdio_access":true}
-{"index":4,"name":"load_fragment","allowed":false,"reason":{"errors":["fragment is not a signed document: cose message: got a message that begins 0000, want a tagged COSE_Sign1 (d284)"]}}
+{"index":4,"name":"load_fragment","allowed":false,"reason":{"errors":["fragments are not supported by this agent"]}}
 {"index":5,"name":"none","allowed":false,"error":"enforcement point rule \"none\" does not exist"}
 `
 	list := "[\n" + strings.Join(requests, ",\n") + "\n]\n"

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/cloister-cc/cloister/enforcer/entry"
 )
@@ -74,10 +75,14 @@ func (o object) need(keys ...string) {
 	if o.fields == nil {
 		return
 	}
+	var missing []string
 	for _, key := range keys {
 		if _, ok := o.fields[key]; !ok {
-			o.p.problem(MissingField, o.path, "no %s", key)
+			missing = append(missing, key)
 		}
+	}
+	if len(missing) > 0 {
+		o.p.problem(MissingField, o.path, "no %s", strings.Join(missing, ", "))
 	}
 }
 
@@ -241,9 +246,7 @@ func (p *Policy) container(o object) *entry.Container {
 			c.Present |= f.bit
 		}
 	}
-	for _, name := range MissingFields(c, p.FrameworkVersion) {
-		o.need(name)
-	}
+	o.need(MissingFields(c, p.FrameworkVersion)...)
 	o.done()
 	return c
 }

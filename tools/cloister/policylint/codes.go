@@ -76,7 +76,7 @@ const (
 type Code struct {
 	Code     string   `json:"code"`
 	Severity Severity `json:"severity"`
-	// What is what was found, Fix what to do about it.
+	// What is what was found, Fix what to do about it; PATH in it is the finding's.
 	What string `json:"what"`
 	Fix  string `json:"fix"`
 }
@@ -102,10 +102,10 @@ var codeTable = []struct {
 	{unreadList, Info, "a list cannot be known without a request, so it was not checked", "write the list as a constant"},
 	{defaultAllows, Warning, "no rule for a point that the `api_version` does not know: it is allowed by default", "raise api_version and add the rule, or start the agent with cloister.strict_api=1"},
 	{defaultElse, Info, "no rule for a point that the `api_version` does not know: the default refuses, or asks the framework", "nothing, if this is what you want"},
-	{pointMissing, Warning, "no rule for a point that the `api_version` knows: it is refused", "add the rule X := data.framework.X"},
-	{alwaysAllowed, Warning, "a point is allowed whatever is asked", "delegate: X := data.framework.X"},
+	{pointMissing, Warning, "no rule for a point that the `api_version` knows: it is refused", "add the rule PATH := data.framework.PATH"},
+	{alwaysAllowed, Warning, "a point is allowed whatever is asked", "delegate: PATH := data.framework.PATH"},
 	{unknownPoint, Warning, "a rule delegates to the framework and is no enforcement point", "correct the name; nobody asks this rule"},
-	{misdelegated, Error, "a point delegates to another rule of the framework than its own", "write X := data.framework.X with the same X"},
+	{misdelegated, Error, "a point delegates to another rule of the framework than its own", "write PATH := data.framework.PATH"},
 	{ownRule, Info, "a rule of its own decides: it was not checked, and the policy is judged by the Rego engine", "nothing, if this is what you want"},
 	{opensLogging, Warning, "the host may read the agent's log", "set allow_runtime_logging := false"},
 	{opensStacks, Warning, "the host may read the agent's stacks", "set allow_dump_stacks := false"},

@@ -8,6 +8,7 @@ package policylint
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/cloister-cc/cloister/enforcer"
 	"github.com/cloister-cc/cloister/tools/cloister/policydoc"
@@ -81,7 +82,8 @@ func (l *linter) add(c code, path, format string, args ...any) {
 func (l *linter) addAs(c code, severity Severity, path, format string, args ...any) {
 	row := c.row()
 	l.findings = append(l.findings, Finding{
-		Code: row.Code, Severity: severity, Path: path, Message: fmt.Sprintf(format, args...), Fix: row.Fix,
+		Code: row.Code, Severity: severity, Path: path, Message: fmt.Sprintf(format, args...),
+		Fix: strings.ReplaceAll(row.Fix, "PATH", path),
 	})
 }
 
