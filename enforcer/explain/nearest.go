@@ -29,6 +29,8 @@ type Match struct {
 	// Differences are the fewest that keep the request from it. None means that the container alone would fit: what refused the
 	// request is the state, or that other containers fit as well.
 	Differences []Difference `json:"differences"`
+	// Candidate is the container itself; nil for a layer, which belongs to none.
+	Candidate *entry.Container `json:"-"`
 
 	weight int
 }
@@ -82,7 +84,7 @@ func Nearest(candidates []*entry.Container, in enforcer.Input, opts Options) (m 
 		if ok && (c.weight > m.weight || c.weight == m.weight && len(c.found) >= len(m.Differences)) {
 			continue
 		}
-		m, ok = Match{Container: nameOf(candidate), Index: candidate.Index, Differences: c.found, weight: c.weight}, true
+		m, ok = Match{Container: nameOf(candidate), Index: candidate.Index, Differences: c.found, Candidate: candidate, weight: c.weight}, true
 	}
 	return m, ok
 }

@@ -34,13 +34,16 @@ type explanation struct {
 	Error string `json:"error,omitempty"`
 	// State says what of the requests before is in the way.
 	State string `json:"state,omitempty"`
-	// Nearest is the container the request comes nearest to.
+	// Nearest is the container the request comes nearest to, and Place where it is.
 	Nearest *denials.Match `json:"nearest,omitempty"`
+	Place   string         `json:"place,omitempty"`
 	// Fitting are the containers that it does not differ from, and Disagree what they differ in among themselves.
 	Fitting  []fittingContainer `json:"fitting,omitempty"`
 	Disagree []string           `json:"disagree,omitempty"`
 	// OwnRule is set when the policy decides the point by a rule of its own, which may not compare containers at all.
 	OwnRule bool `json:"own_rule,omitempty"`
+	// Unread are the feeds of fragments whose containers could not be compared.
+	Unread []string `json:"unread_fragments,omitempty"`
 	// Earlier are the set-up requests that were refused, which may be the cause.
 	Earlier []earlierRefusal `json:"setup_refused,omitempty"`
 }
@@ -48,6 +51,7 @@ type explanation struct {
 type fittingContainer struct {
 	Index int    `json:"index"`
 	Name  string `json:"container,omitempty"`
+	Place string `json:"place"`
 }
 
 type earlierRefusal struct {
@@ -108,6 +112,9 @@ func (e *policyExplain) run(cmd *cobra.Command, policy, requests string) error {
 		return err
 	}
 	s := newSession(loaded, doc, e.agentMounts)
+	if err := e.prepare(func(r request) answer { return s.ask(cmd.Context(), r) }); err != nil {
+		return err
+	}
 	var earlier []earlierRefusal
 	for i, r := range list[:len(list)-1] {
 		if a := s.ask(cmd.Context(), r); !a.Allowed {
@@ -120,7 +127,7 @@ func (e *policyExplain) run(cmd *cobra.Command, policy, requests string) error {
 	x := explanationOf(last, s.ask(cmd.Context(), last), doc)
 	if x.Earlier = earlier; !x.Allowed {
 		x.State = state
-		x.compare(last.Input, candidates, s.optionsFor(last.Input))
+		x.compare(s, last.Input, candidates)
 	}
 	if err := cmd.Context().Err(); err != nil {
 		return err
@@ -156,15 +163,19 @@ func explanationOf(r request, a answer, doc *policydoc.Policy) *explanation {
 	return x
 }
 
-func (x *explanation) compare(in enforcer.Input, candidates []*entry.Container, opts denials.Options) {
+func (x *explanation) compare(s *session, in enforcer.Input, candidates []*entry.Container) {
+	opts := s.optionsFor(in)
 	m, ok := denials.Nearest(candidates, in, opts)
 	if !ok {
 		return
 	}
-	x.Nearest = &m
+	x.Nearest, x.Unread = &m, s.unread
+	if m.Candidate != nil {
+		x.Place = s.place(m.Candidate, in)
+	}
 	fitting := denials.Fitting(candidates, in, opts)
 	for _, c := range fitting {
-		x.Fitting = append(x.Fitting, fittingContainer{c.Index, policydoc.ContainerName(c)})
+		x.Fitting = append(x.Fitting, fittingContainer{c.Index, policydoc.ContainerName(c), s.place(c, in)})
 	}
 	x.Disagree = disagreements(fitting)
 }
@@ -199,6 +210,9 @@ func (x *explanation) print(w io.Writer) error {
 			}
 		}
 	}
+	if len(x.Unread) > 0 {
+		fmt.Fprintf(&b, "\nNot compared, because only loading them tells what they bring: %s\n", printable(strings.Join(x.Unread, ", ")))
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -209,7 +223,7 @@ func (x *explanation) about(m *denials.Match) string {
 	case len(x.Fitting) > 1:
 		var names []string
 		for _, f := range x.Fitting {
-			names = append(names, fmt.Sprintf("containers[%d] %q", f.Index, f.Name))
+			names = append(names, fmt.Sprintf("%s %q", f.Place, f.Name))
 		}
 		text := "These fit equally: " + strings.Join(names, ", ") + "."
 		if len(x.Disagree) > 0 {
@@ -217,11 +231,11 @@ func (x *explanation) about(m *denials.Match) string {
 		}
 		return text
 	case len(m.Differences) == 0 && m.Index >= 0:
-		return fmt.Sprintf("containers[%d] %q fits: it is not the containers that refuse this.", m.Index, m.Container)
+		return fmt.Sprintf("%s %q fits: it is not the containers that refuse this.", x.Place, m.Container)
 	case m.Index < 0 && len(m.Differences) == 0:
 		return "The layer is one of the policy's: it is not the containers that refuse this."
 	case m.Index < 0:
 		return "No container is near:"
 	}
-	return fmt.Sprintf("The nearest is containers[%d] %q, but for this:", m.Index, m.Container)
+	return fmt.Sprintf("The nearest is %s %q, but for this:", x.Place, m.Container)
 }

@@ -29,6 +29,8 @@ type request struct {
 	// Fragment is a fragment as it is delivered, with its media type; empty means a Rego fragment.
 	Fragment  []byte
 	MediaType string
+	// File is where a fragment came from, if it was named on the command line.
+	File string
 }
 
 // wireRequest is the form of a request in a file.

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cloister-cc/cloister/enforcer"
 	"github.com/cloister-cc/cloister/enforcer/aci"
 	"github.com/cloister-cc/cloister/enforcer/entry"
 	denials "github.com/cloister-cc/cloister/enforcer/explain"
+	"github.com/cloister-cc/cloister/enforcer/fragment"
 	"github.com/cloister-cc/cloister/tools/cloister/policydoc"
 )
 
@@ -17,9 +20,13 @@ type session struct {
 	enforcer *enforcer.Enforcer
 	// stateless are the points that are allowed without anything being remembered: constants, and defaults of old policies.
 	stateless  map[enforcer.Point]bool
+	doc        *policydoc.Policy
 	candidates []*entry.Container
 	external   []*entry.Container
-	options    denials.Options
+	// origin names the fragment that a candidate is of. unread are fragments whose containers are not known here.
+	origin  map[*entry.Container]string
+	unread  []string
+	options denials.Options
 	// left are the candidates of a container that has an overlay. started has the containers that were created, and whether
 	// they are privileged.
 	left    map[string][]*entry.Container
@@ -30,7 +37,7 @@ type session struct {
 
 func newSession(e *enforcer.Enforcer, doc *policydoc.Policy, agentMounts bool) *session {
 	s := &session{
-		enforcer: e, stateless: map[enforcer.Point]bool{}, candidates: doc.Candidates(), external: denials.External(doc.ExternalCandidates()),
+		enforcer: e, stateless: map[enforcer.Point]bool{}, doc: doc, origin: map[*entry.Container]string{}, candidates: doc.Candidates(), external: denials.External(doc.ExternalCandidates()),
 		left: map[string][]*entry.Container{}, started: map[string]bool{}, targets: map[string]bool{},
 		options: denials.Options{
 			DropEnvironment: doc.Flag("allow_environment_variable_dropping"), DropCapabilities: doc.DropsCapabilities(),
@@ -53,7 +60,57 @@ func (s *session) ask(ctx context.Context, r request) answer {
 	if a.Allowed && !s.stateless[r.Name] {
 		s.follow(r.Input, before)
 	}
+	if a.Allowed && r.Fragment != nil && r.Name == enforcer.PointLoadFragment {
+		s.addFragment(ctx, r)
+	}
 	return a
+}
+
+// addFragment makes candidates of what a fragment brings.
+func (s *session) addFragment(ctx context.Context, r request) {
+	f, err := fragment.Open(r.Fragment)
+	if err != nil {
+		return // not a fragment: reference information is no container
+	}
+	doc, err := policydoc.ReadFragment(ctx, f.Text)
+	if err != nil {
+		s.unread = append(s.unread, f.Feed)
+		return
+	}
+	var includes []string
+	for _, allowed := range s.doc.Fragments {
+		if allowed.Issuer == f.Issuer && allowed.Feed == f.Feed {
+			includes = append(includes, allowed.Includes...)
+		}
+	}
+	if slices.Contains(includes, "containers") {
+		s.candidates = append(s.candidates, s.of(f.Feed, doc.Candidates())...)
+	}
+	if slices.Contains(includes, "external_processes") {
+		s.external = append(s.external, s.of(f.Feed, denials.External(doc.ExternalCandidates()))...)
+	}
+	if slices.Contains(includes, "platform_rules") && len(doc.PlatformRules) > 0 {
+		s.unread = append(s.unread, f.Feed)
+	}
+}
+
+func (s *session) of(feed string, list []*entry.Container) []*entry.Container {
+	for _, c := range list {
+		s.origin[c] = feed
+	}
+	return list
+}
+
+// place is where the policy, or a fragment, has a candidate.
+func (s *session) place(c *entry.Container, in enforcer.Input) string {
+	list := "containers"
+	if _, external := in.(enforcer.ExecExternalInput); external {
+		list = "external_processes"
+	}
+	if feed := s.origin[c]; feed != "" {
+		return fmt.Sprintf("%s[%d] of fragment %q", list, c.Index, feed)
+	}
+	return fmt.Sprintf("%s[%d]", list, c.Index)
 }
 
 // candidatesOf are the containers that a request is compared with.

@@ -19,6 +19,7 @@ import (
 // judging are the flags of the commands that put requests to a policy.
 type judging struct {
 	fragments           []string
+	trustLists          []string
 	judge               string
 	strict, agentMounts bool
 }
@@ -26,6 +27,7 @@ type judging struct {
 func (j *judging) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringArrayVar(&j.fragments, "fragment", nil, "fragment (COSE) to load before the first request, repeatable")
+	f.StringArrayVar(&j.trustLists, "trust-list", nil, "transparency trust list (COSE) to load before the fragments, repeatable")
 	f.StringVar(&j.judge, "judge", string(enforcer.JudgeAuto), "who decides: "+joinJudges()+"; both is an error where they disagree")
 	f.BoolVar(&j.strict, "strict-api", false, "refuse points that an old policy does not know, as cloister.strict_api=1 does")
 	f.BoolVar(&j.agentMounts, "agent-mounts", false, "accept the mounts that every container runtime adds, as the agent does")
@@ -56,16 +58,41 @@ func (j *judging) load(ctx context.Context, text []byte) (*enforcer.Enforcer, er
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range j.fragments {
-		fragment, err := readFragment(name)
-		if err != nil {
-			return nil, err
+	return e, nil
+}
+
+// documents are the fragments and trust lists to load before the first request.
+func (j *judging) documents() ([]request, error) {
+	var list []request
+	add := func(names []string, point enforcer.Point, mediaType string) error {
+		for _, name := range names {
+			document, err := readFragment(name)
+			if err != nil {
+				return err
+			}
+			list = append(list, request{Name: point, Fragment: document, MediaType: mediaType, File: name})
 		}
-		if a := ask(ctx, e, request{Name: enforcer.PointLoadFragment, Fragment: fragment}); !a.Allowed {
-			return nil, fmt.Errorf("fragment %q: %w", name, a.err)
+		return nil
+	}
+	err := errors.Join(
+		add(j.trustLists, enforcer.PointLoadTransparencyTrustList, trustListType),
+		add(j.fragments, enforcer.PointLoadFragment, ""),
+	)
+	return list, err
+}
+
+// prepare loads them. One that is refused ends the command: what follows would be about another policy.
+func (j *judging) prepare(ask func(request) answer) error {
+	list, err := j.documents()
+	if err != nil {
+		return err
+	}
+	for _, r := range list {
+		if a := ask(r); !a.Allowed {
+			return fmt.Errorf("%s %q: %w", r.Name, r.File, a.err)
 		}
 	}
-	return e, nil
+	return nil
 }
 
 // answer is what simulate prints of one request.
@@ -113,7 +140,7 @@ func ask(ctx context.Context, e *enforcer.Enforcer, r request) answer {
 func decide(ctx context.Context, e *enforcer.Enforcer, r request) (*enforcer.Decision, error) {
 	switch {
 	case r.Fragment != nil:
-		return e.Decide(ctx, enforcer.LoadFragmentInput{})
+		return e.LoadFragment(ctx, r.Fragment, r.MediaType)
 	case r.Input == nil:
 		return nil, fmt.Errorf("enforcement point rule %.64q does not exist", string(r.Name))
 	}
@@ -178,6 +205,10 @@ func (s *policySimulate) run(cmd *cobra.Command, commands string) error {
 		return err
 	}
 	e, err := s.load(cmd.Context(), text)
+	if err != nil {
+		return err
+	}
+	err = s.prepare(func(r request) answer { return ask(cmd.Context(), e, r) })
 	if err != nil {
 		return err
 	}

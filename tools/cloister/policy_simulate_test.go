@@ -176,14 +176,14 @@ func TestSimulateForms(t *testing.T) {
 		`{"name": "runtime_logging"}`,
 		`{"name": "get_properties", "input": null}`,
 		`{"name": "exec_external", "input": {"argList": ["/bin/true"], "envList": ["A=1", "A=1"]}}`,
-		`{"name": "load_fragment", "input": {"fragment_base64": "AAAA"}}`,
+		`{"name": "plan9_mount", "input": {"target": "/x"}}`,
 		`{"name": "none", "input": {"x": 1}}`,
 	}
 	want := `{"index":0,"name":"dump_stacks","allowed":true}
 {"index":1,"name":"runtime_logging","allowed":false,"reason":{"errors":[]}}
 {"index":2,"name":"get_properties","allowed":false,"error":"decide get_properties: the rule's answer has no boolean \"allowed\""}
 {"index":3,"name":"exec_external","allowed":true,"env_list":["A=1","A=1"],"allow_stdio_access":true}
-{"index":4,"name":"load_fragment","allowed":false,"reason":{"errors":["fragments are not supported by this agent"]}}
+{"index":4,"name":"plan9_mount","allowed":false,"reason":{"errors":["rule for plan9_mount is missing from policy"]}}
 {"index":5,"name":"none","allowed":false,"error":"enforcement point rule \"none\" does not exist"}
 `
 	list := "[\n" + strings.Join(requests, ",\n") + "\n]\n"

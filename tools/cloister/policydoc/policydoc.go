@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/cloister-cc/cloister/enforcer"
 	"github.com/cloister-cc/cloister/enforcer/entry"
@@ -116,6 +117,16 @@ func Read(ctx context.Context, text []byte) (*Policy, error) {
 	p.classify(e)
 	p.lists(e)
 	return p, nil
+}
+
+// ReadFragment reads a fragment's text as if it were a policy: its lists mean the same. A fragment that asks for parameters, or
+// for anything else that only loading it provides, cannot be read.
+func ReadFragment(ctx context.Context, text string) (*Policy, error) {
+	_, rest, found := strings.Cut(text, "\n")
+	if !found {
+		return nil, errors.New("read fragment: it has one line only")
+	}
+	return Read(ctx, []byte("package policy\n"+rest))
 }
 
 // why says why a policy is not judged by the compiled rules.
