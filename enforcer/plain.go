@@ -134,3 +134,18 @@ func (j *plainJudge) metadata() (map[string]any, error) {
 	maps.Copy(all, j.Metadata())
 	return all, nil
 }
+
+// Comparison is what a refused request was held against, for whoever explains the refusal.
+type Comparison = compiled.Comparison
+
+// Comparison returns the containers of the policy that a request was held against. It is empty for a policy with rules of its own:
+// those may compare something else.
+func (e *Enforcer) Comparison(in Input) Comparison {
+	switch j := e.judge.(type) {
+	case *plainJudge:
+		return j.Comparison(in)
+	case *bothJudges:
+		return j.compiled.Comparison(in)
+	}
+	return Comparison{}
+}

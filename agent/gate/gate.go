@@ -162,9 +162,8 @@ func (g *Gate) Decide(ctx context.Context, message string, in enforcer.Input) (*
 	}
 	line := refusalLine(message, denial.Error())
 	if p.Logging {
-		text := denial.PolicyDecision()
-		g.denials.keep(denial.ID, text)
-		line += "\n" + text
+		g.denials.keep(denial.ID, explanation(p.Enforcer, in, denial))
+		line += "\n" + denial.PolicyDecision()
 	}
 	return nil, status.Error(codes.PermissionDenied, line)
 }
