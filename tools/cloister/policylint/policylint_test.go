@@ -416,3 +416,23 @@ func FuzzLint(f *testing.F) {
 		}
 	})
 }
+
+// The table of docs/policy.md is the code's.
+func TestLintCodesAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/policy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want []string
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "| `CLP") {
+			got = append(got, strings.TrimSuffix(line, "\n"))
+		}
+	}
+	for _, c := range policylint.Codes() {
+		want = append(want, fmt.Sprintf("| `%s` | %s | %s |", c.Code, c.Severity, c.What))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the table of docs/policy.md is not the code's; it should read:\n%s", strings.Join(want, "\n"))
+	}
+}
