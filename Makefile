@@ -5,7 +5,7 @@ export GOFLAGS := -buildvcs=false
 export GOTOOLCHAIN := local
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit e2e bench lint vuln generate guest clean setup-%
+.PHONY: help build demo test unit e2e bench bench-enforcer fuzz-long lint vuln generate guest clean setup-%
 
 help: ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | while IFS=$$'\t' read -r t d; do printf '  %-10s %s\n' "$$t" "$$d"; done
@@ -36,6 +36,15 @@ e2e: setup-test ## only the tests in the VM
 
 bench: setup-test ## measure, as ratios against references run side by side; ends with BENCH lines
 	go run ./tests/bench
+
+bench-enforcer: setup-build ## measure the enforcer beside the reference, a hand-written comparison and the bare engine (10 min)
+	cd tests/reference && go run -tags rego ./cmd/bench-enforcer
+
+fuzz-long: setup-test ## compare the judges over 100,000 cases and with the reference over 4,000, run every fuzz target for 60 s (hours)
+	go test -count=1 -timeout 6h -run '^TestJudgesAgree$$' ./enforcer -cases 100000
+	cd tests/reference && go test -count=1 -timeout 2h -tags rego . -cases 4000
+	@for p in $$(go list ./enforcer/... ./cose/...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	  echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 60s $$p || exit 1; done; done
 
 lint: setup-test ## formatters, vet, staticcheck
 	@test -z "$$(go run mvdan.cc/gofumpt@v0.12.0 -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$'))" || { go run mvdan.cc/gofumpt@v0.12.0 -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$'); echo 'run: go run mvdan.cc/gofumpt@v0.12.0 -w FILES'; exit 1; }

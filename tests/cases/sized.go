@@ -23,7 +23,7 @@ const (
 // everybody's (shared: all six), a command of five words, twelve environment rules of which seven are RE2, three mounts, two
 // exec entries, and all five capability lists in full. admission(i) are the requests that start container i and run a
 // process in it: six mount_device, mount_overlay, create_container with ten variables and ten mounts (load with DefaultMounts),
-// exec_in_container.
+// exec_in_container. An i of n or more starts container i modulo n again, under another id.
 func Sized(n int, shared bool) (policy string, admission func(i int) []enforcer.Input) {
 	var b strings.Builder
 	b.WriteString("package policy\n\nimport future.keywords.every\nimport future.keywords.in\n\n")
@@ -42,7 +42,7 @@ func Sized(n int, shared bool) (policy string, admission func(i int) []enforcer.
 		}
 	}
 	b.WriteString("reason := {\"errors\": data.framework.errors}\n")
-	return b.String(), func(i int) []enforcer.Input { return sizedAdmission(i, shared) }
+	return b.String(), func(i int) []enforcer.Input { return sizedAdmission(i%n, i, shared) }
 }
 
 // Refusal is a request of an admission with one thing wrong.
@@ -53,9 +53,9 @@ type Refusal struct {
 	After int
 }
 
-// SizedRefusals are what is refused in the admission of container i.
-func SizedRefusals(i int, shared bool) []Refusal {
-	steps := sizedAdmission(i, shared)
+// SizedRefusals are what is refused in the admission i of a policy of n containers.
+func SizedRefusals(n, i int, shared bool) []Refusal {
+	steps := sizedAdmission(i%n, i, shared)
 	disk := steps[0].(enforcer.MountDeviceInput)
 	disk.DeviceHash = sizedDigest("unknown", i)
 	overlay := steps[stepOverlay].(enforcer.MountOverlayInput)
@@ -116,8 +116,8 @@ func sizedContainer(i int, shared bool) *container {
 	return c
 }
 
-func sizedAdmission(i int, shared bool) []enforcer.Input {
-	c := sizedContainer(i, shared)
+func sizedAdmission(definition, i int, shared bool) []enforcer.Input {
+	c := sizedContainer(definition, shared)
 	id := sizedDigest("container", i)
 	var steps []enforcer.Input
 	paths := make([]string, sizedLayers)

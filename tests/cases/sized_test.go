@@ -23,8 +23,8 @@ func TestSizedAdmission(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for i := range 5 {
-				steps, refusals := admission(i), cases.SizedRefusals(i, shared)
+			for i := range 8 {
+				steps, refusals := admission(i), cases.SizedRefusals(5, i, shared)
 				if len(steps) != 9 {
 					t.Fatalf("got %d steps, want 9", len(steps))
 				}
