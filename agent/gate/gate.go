@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -41,7 +42,8 @@ type Gate struct {
 	mu     sync.RWMutex
 	policy *Policy
 
-	denials denials
+	denials   denials
+	fragments atomic.Int64 // that were loaded
 }
 
 // Policy is the bound policy and what was bound with it.

@@ -97,7 +97,10 @@ var Rows = []Row{
 	{Method: "grpc.AgentService/AddSwapPath", Message: "AddSwapPathRequest", Why: "guest memory is never swapped to the host"},
 	{Method: "grpc.AgentService/ResizeVolume", Message: "ResizeVolumeRequest", Why: "volumes have a fixed size"},
 
-	{Method: "cloister.v1.Agent/LoadFragment", Message: "LoadFragmentRequest", Way: Decided, Points: []enforcer.Point{enforcer.PointLoadFragment}},
+	{
+		Method: "cloister.v1.Agent/LoadFragment", Message: "LoadFragmentRequest", Way: Decided,
+		Points: []enforcer.Point{enforcer.PointLoadFragment, enforcer.PointLoadTransparencyTrustList},
+	},
 	{Method: "cloister.v1.Agent/Explain", Message: "ExplainRequest", Way: Decided, Points: []enforcer.Point{enforcer.PointRuntimeLogging}},
 	{Method: "cloister.v1.Agent/Evidence", Message: "EvidenceRequest", Way: Form},
 	{Method: "cloister.v1.Agent/Logs", Message: "LogsRequest", Way: Decided, Points: []enforcer.Point{enforcer.PointRuntimeLogging}},

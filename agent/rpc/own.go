@@ -28,12 +28,9 @@ func (h health) Version(context.Context, *api.CheckRequest) (*api.VersionCheckRe
 // own is what the agent offers beyond Kata's API.
 type own struct{ s *Service }
 
-// LoadFragment asks the policy; no fragment can be loaded by this version, and the answer says so after the policy's.
+// LoadFragment lets the policy judge a signed document, by its media type a fragment, a trust list, or reference information.
 func (o own) LoadFragment(ctx context.Context, r *api.LoadFragmentRequest) (*emptypb.Empty, error) {
-	if err := o.s.ask(ctx, "LoadFragmentRequest", enforcer.LoadFragmentInput{}); err != nil {
-		return nil, err
-	}
-	return nil, status.Error(codes.PermissionDenied, "LoadFragmentRequest is blocked by policy: this agent does not load fragments")
+	return ok(o.s.cfg.Sandbox.LoadFragment(ctx, "LoadFragmentRequest", r.Cose, r.MediaType))
 }
 
 // Explain returns the full text of a refusal.

@@ -39,18 +39,26 @@ func (a *agent) bindInitdata(ctx context.Context) error {
 	if found == nil {
 		return nil
 	}
-	for name := range found.Data {
-		// These would change what the policy allows; an agent that passed them over would enforce another document than the one that was bound.
-		if name == "layers.json" || strings.HasPrefix(name, "fragment.") {
-			return fmt.Errorf("the initdata document holds %.64q, which this agent does not read", name)
-		}
+	// This would change what the policy allows; an agent that passed it over would enforce another document than the one that was bound.
+	if _, ok := found.Data["layers.json"]; ok {
+		return errors.New("the initdata document holds \"layers.json\", which this agent does not read")
 	}
 	policy, ok := found.Data[policyFile]
 	if !ok {
 		return fmt.Errorf("the initdata document has no %s", policyFile)
 	}
+	fragments, err := found.Fragments()
+	if err != nil {
+		return fmt.Errorf("the initdata document: %w", err)
+	}
 	if err := a.gate.BindInitdata(ctx, found.HostData(), found.Raw, []byte(policy)); err != nil {
 		return err
+	}
+	// No request is answered before: a host sees the policy with all of them, or a guest that ends.
+	for i, document := range fragments {
+		if err := a.gate.LoadFragment(ctx, "SetPolicyRequest", document, ""); err != nil {
+			return fmt.Errorf("fragment %d of the initdata document: %w", i, err)
+		}
 	}
 	a.bound()
 	return nil
