@@ -39,3 +39,28 @@ func benchDecide(b *testing.B, e *enforcer.Enforcer, in enforcer.Input) {
 		}
 	}
 }
+
+// BenchmarkLoadFragment is one load and its commit, with the first decision after it; engine and compiled rules.
+func BenchmarkLoadFragment(b *testing.B) {
+	for _, judge := range []enforcer.JudgeName{enforcer.JudgeOPA, enforcer.JudgeAuto} {
+		for _, includes := range []string{"containers", "namespace"} {
+			for _, n := range []int{1, 10, 100} {
+				b.Run(fmt.Sprintf("judge=%s/includes=%s/containers=%d", judge, includes, n), func(b *testing.B) {
+					containers := benchContainers(n)
+					document := signed(b, fragmentText("containers := "+containersText(b, containers...)))
+					e := load(b, fragmentPolicy(b, []allowance{allowFragment(did(), includes)}), enforcer.Options{Judge: judge})
+					in := enforcer.MountDeviceInput{Target: target(1), DeviceHash: containers[n-1].Layers[5], MountPathRegex: scsi}
+					loadFragment(b, e, document)() // The framework is compiled when it is first needed.
+					b.ReportAllocs()
+					for b.Loop() {
+						undo := loadFragment(b, e, document)
+						if _, err := e.Decide(context.Background(), in); (err == nil) != (includes == "containers") {
+							b.Fatal(err)
+						}
+						undo()
+					}
+				})
+			}
+		}
+	}
+}

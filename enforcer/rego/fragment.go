@@ -16,6 +16,8 @@ const (
 	beingLoaded = "fragment being loaded"
 	// givenParameters is the document of a fragment's package that its function parameter reads.
 	givenParameters = "__fragment_parameters"
+	// loadFactor is how many times longer than an evaluation a whole load may take.
+	loadFactor = 10
 	// maxParameterSets bounds how often one fragment is evaluated.
 	maxParameterSets = 64
 	// maxExtract bounds what a fragment's lists may grow to, in bytes: a comprehension can make much out of little, and it stays in memory.
@@ -39,7 +41,7 @@ func (j *Judge) LoadFragment(ctx context.Context, f *fragment.Fragment) (*point.
 	l := &load{judge: j, fragment: f, row: row, base: j.snapshot()}
 	sets, verdict, err := l.first(ctx)
 	if err == nil && verdict == nil {
-		verdict, err = l.second(ctx, sets)
+		verdict, err = l.secondInTime(ctx, sets)
 	}
 	if refused := (*fragment.Error)(nil); errors.As(err, &refused) {
 		return &point.Verdict{Refusal: refused.Refusal()}, nil
@@ -100,6 +102,17 @@ func parameterSets(answer ast.Object) ([]ast.Object, error) {
 		}
 	}
 	return sets, nil
+}
+
+// secondInTime bounds the sum of all evaluations, each of which may take its time.
+func (l *load) secondInTime(ctx context.Context, sets []ast.Object) (*point.Verdict, error) {
+	within, cancel := context.WithTimeout(ctx, loadFactor*l.judge.opts.EvalTimeout)
+	defer cancel()
+	verdict, err := l.second(within, sets)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		err = &fragment.Error{Reason: fragment.ReasonEval, Err: errors.New("the load took too long")}
+	}
+	return verdict, err
 }
 
 // second asks with the text. All changes happen on copies: a refusal of the last object of parameters leaves nothing of the first.

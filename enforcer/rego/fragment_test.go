@@ -230,6 +230,22 @@ x := "`+strings.Repeat("x", 100)+`"`))
 	}
 }
 
+// TestFragmentLoadIsBounded: many evaluations that are each in time are too long together.
+func TestFragmentLoadIsBounded(t *testing.T) {
+	var entries []string
+	for i := range maxParameterSets {
+		entries = append(entries, fmt.Sprintf(`{"issuer": "did:a", "feed": "f", "minimum_svn": 1, "includes": ["containers"], "parameters": {"n": %d}}`, i))
+	}
+	j := fragmentJudge(t, "package policy\napi_version := \"0.12.0\"\nframework_version := \"0.5.0\"\nload_fragment := data.framework.load_fragment\nfragments := ["+
+		strings.Join(entries, ",")+"]\n")
+	j.opts.EvalTimeout = 300 * time.Millisecond
+	f := textOf("did:a", "infra", `containers := [1 | some a in numbers.range(1, 400); some b in numbers.range(1, 400); a + b == parameter("n")]`)
+	v, err := j.LoadFragment(t.Context(), f)
+	if err != nil || v.Allowed || !strings.Contains(v.Refusal.Text, "too long") {
+		t.Errorf("got %+v, %v, want a refusal", v, err)
+	}
+}
+
 func TestReaches(t *testing.T) {
 	for _, c := range []struct {
 		svn, minimum string
