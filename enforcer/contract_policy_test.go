@@ -515,3 +515,67 @@ func TestContractBackCompatPlatformRules(t *testing.T) {
 	allow(t, e, exec("P=1"))
 	refuse(t, e, exec("P=2"), "invalid env list: P")
 }
+
+// TestContractConfcomShapes: section 3.5. Every sample shape is plain, both judges agree about a pod of it, and what the template leaves
+// out has the default of its time.
+func TestContractConfcomShapes(t *testing.T) {
+	for _, shape := range []struct {
+		file           string
+		debug, current bool
+	}{
+		{"confcom-0.10.0-0.2.3.rego", false, false},
+		{"confcom-0.10.0-0.2.3-debug.rego", true, false},
+		{"confcom-0.12.0-0.5.0.rego", false, true},
+	} {
+		t.Run(shape.file, func(t *testing.T) {
+			e := both(t, familyPolicy(t, shape.file), withMounts())
+			allow(t, e, enforcer.MountDeviceInput{Target: target(0), DeviceHash: pauseRoot, MountPathRegex: scsi})
+			pause := changed(overlay(idB, 0), func(in *enforcer.MountOverlayInput) { in.LayerPaths = in.LayerPaths[1:] })
+			allow(t, e, pause)
+			ask := confcomRequest(idB)
+			ask.ArgList, ask.IsSandboxContainer = []string{"/pause"}, true
+			ask.Mounts = append(aci.DefaultMounts(), aci.PrivilegedMounts()[0])
+			if d, _ := allow(t, e, ask); d.AllowStdio {
+				t.Error("the pause container has stdio")
+			}
+			mountImage(t, e, idA, 1)
+			app := confcomRequest(idA)
+			app.Capabilities = defaultCaps(append([]string{"CAP_BPF"}, unprivileged...))
+			d, _ := allow(t, e, app)
+			kept := 5
+			if shape.debug {
+				kept = 6 // .+=.+ keeps everything
+			}
+			if len(d.Env) != kept || len(d.Capabilities.Bounding) != 14 {
+				t.Errorf("got env %q and %d capabilities", d.Env, len(d.Capabilities.Bounding))
+			}
+			sh := changed(execRequest(idA), func(in *enforcer.ExecInContainerInput) {
+				in.ArgList, in.WorkingDir, in.EnvList, in.Capabilities = []string{"/bin/sh"}, "/", []string{"X=1", "TERM=xterm"}, app.Capabilities
+			})
+			judged(t, e, sh, shape.debug)
+			judged(t, e, enforcer.DumpStacksInput{}, shape.debug)
+			judged(t, e, enforcer.RuntimeLoggingInput{}, shape.debug)
+			judged(t, e, enforcer.GetPropertiesInput{}, true)
+			judged(t, e, enforcer.HostNetworkInput{}, false)
+			// The older template has no rw_mount_device: the framework's rule is used.
+			judged(t, e, disk(), true)
+			judged(t, e, changed(disk(), func(in *enforcer.RWMountDeviceInput) { in.Encrypted = false }), false)
+			judged(t, e, enforcer.MountBlockDevInput{Target: "/dev/x"}, false)
+			// Windows' log providers had no refusal before 0.11.0; the newer template has no rule for them either.
+			judged(t, e, enforcer.LogProviderInput{}, !shape.current)
+			allow(t, e, enforcer.ShutdownContainerInput{ContainerID: idA})
+			allow(t, e, enforcer.UnmountOverlayInput{UnmountTarget: rootfsA})
+			if shape.debug {
+				return
+			}
+			// A command that is null is loaded and never matched.
+			allow(t, e, enforcer.MountDeviceInput{Target: target(9), DeviceHash: strings.Repeat("33", 32), MountPathRegex: scsi})
+			allow(t, e, enforcer.MountOverlayInput{ContainerID: idC, LayerPaths: []string{target(9)}, Target: "/run/gcs/c/" + idC + "/rootfs"})
+			for _, args := range [][]string{nil, {}, {""}, {"null"}} {
+				in := confcomRequest(idC)
+				in.ArgList = args
+				judged(t, e, in, false)
+			}
+		})
+	}
+}

@@ -2,7 +2,6 @@ package compiled
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -10,10 +9,11 @@ import (
 	"github.com/cloister-cc/cloister/enforcer/aci"
 	"github.com/cloister-cc/cloister/enforcer/entry"
 	"github.com/cloister-cc/cloister/enforcer/point"
+	"github.com/cloister-cc/cloister/enforcer/rego"
 )
 
-// ErrDeadline means that a verdict took longer than it may.
-var ErrDeadline = errors.New("policy evaluation took too long")
+// ErrDeadline means that a verdict took longer than it may. It is the engine's: who asks does not know which of the two judged.
+var ErrDeadline = rego.ErrDeadline
 
 // Options of a judge.
 type Options struct {
