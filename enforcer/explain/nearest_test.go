@@ -304,15 +304,18 @@ func TestNearestExecAndSignal(t *testing.T) {
 		},
 		{"signal-fits", web(0), enforcer.SignalContainerProcessInput{Signal: 15, IsInitProcess: true}, nil},
 		{
-			"signal", web(0), enforcer.SignalContainerProcessInput{Signal: 1, IsInitProcess: true},
+			"signal", web(0),
+			enforcer.SignalContainerProcessInput{Signal: 1, IsInitProcess: true},
 			[]explain.Difference{{"signal", "one of 9, 15", "1"}},
 		},
 		{
-			"signal-of-a-process", web(0), enforcer.SignalContainerProcessInput{Signal: 15, ArgList: []string{"/bin/check", "-v"}},
+			"signal-of-a-process", web(0),
+			enforcer.SignalContainerProcessInput{Signal: 15, ArgList: []string{"/bin/check", "-v"}},
 			[]explain.Difference{{"signal", "one of 9", "15"}},
 		},
 		{
-			"signal-of-a-process-without", web(0), enforcer.SignalContainerProcessInput{Signal: 15, ArgList: []string{"/bin/dump"}},
+			"signal-of-a-process-without", web(0),
+			enforcer.SignalContainerProcessInput{Signal: 15, ArgList: []string{"/bin/dump"}},
 			[]explain.Difference{{"signal", "none", "15"}},
 		},
 	}

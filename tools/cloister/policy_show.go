@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -79,7 +81,7 @@ func shown(doc *policydoc.Policy) shownPolicy {
 	return shownPolicy{
 		HostData: doc.SHA256, Bytes: doc.Bytes, Syntax: doc.Syntax, APIVersion: doc.APIVersion, FrameworkVersion: doc.FrameworkVersion,
 		Judge: shownJudge{doc.Judge, doc.NotPlain}, Reason: doc.HasReason, Flags: doc.Flags, Points: doc.Points, OwnRules: doc.OwnRules,
-		Lists: doc.Lists, Unread: doc.Unread,
+		Lists: doc.Lists(), Unread: doc.Unread,
 	}
 }
 
@@ -127,7 +129,8 @@ func (p *printer) rows(indent string, rows [][]string) {
 }
 
 func printPolicy(w io.Writer, doc *policydoc.Policy) error {
-	p := &printer{w: w}
+	out := bufio.NewWriter(w)
+	p := &printer{w: out}
 	judge := "compiled rules"
 	if doc.Judge != "compiled" {
 		judge = "the Rego engine: " + doc.NotPlain
@@ -154,7 +157,7 @@ func printPolicy(w io.Writer, doc *policydoc.Policy) error {
 		p.container(c)
 	}
 	p.others(doc)
-	return p.err
+	return errors.Join(p.err, out.Flush())
 }
 
 func orNoVersion(text string) string {

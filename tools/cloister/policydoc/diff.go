@@ -119,7 +119,7 @@ func (c *changes) custom(a, b *Policy) {
 		delete(names, "reason")
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		known := a.Lists[name] != nil && b.Lists[name] != nil
+		known := a.known[name] != nil && b.known[name] != nil
 		if !known && !slices.Contains(FlagNames(), name) && !slices.Contains(versionNames, name) {
 			c.text(name, orAbsent(a.Custom[name]), orAbsent(b.Custom[name]))
 		}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/open-policy-agent/opa/v1/ast"
+
 	"github.com/cloister-cc/cloister/enforcer/entry"
 )
 
@@ -19,6 +21,38 @@ func (p *Policy) lists(e *evaluation) {
 	p.TrustLists = readList(p, e, "transparency_trust_lists", p.trustList)
 	for i, c := range p.Containers {
 		c.Index = i
+	}
+}
+
+// plainLists takes what the fast reader has read. It accepts no unknown field and no wrong type; of a container, fields may be
+// absent.
+func (p *Policy) plainLists(e *evaluation, data *entry.Data) {
+	p.Data = *data
+	for i, c := range p.Containers {
+		if missing := MissingFields(c, p.FrameworkVersion); len(missing) > 0 {
+			p.problem(MissingField, fmt.Sprintf("containers[%d]", i), "no %s", strings.Join(missing, ", "))
+		}
+	}
+	keep(p, e, "containers", p.Containers, (*entry.Container).Value)
+	keep(p, e, "external_processes", p.ExternalProcesses, (*entry.ExternalProcess).Value)
+	keep(p, e, "fragments", p.Fragments, (*entry.Fragment).Value)
+	keep(p, e, "platform_rules", p.PlatformRules, (*entry.PlatformRule).Value)
+	keep(p, e, "transparency_trust_lists", p.TrustLists, (*entry.TrustList).Value)
+}
+
+// keep remembers a list that the policy has, to be written out again when it is asked for.
+func keep[T any](p *Policy, e *evaluation, name string, list []T, value func(T) ast.Value) {
+	if !e.defines(name) {
+		return
+	}
+	p.known[name] = func() any {
+		out := make([]any, 0, len(list))
+		for _, item := range list {
+			if v, err := ast.JSON(value(item)); err == nil {
+				out = append(out, v)
+			}
+		}
+		return out
 	}
 }
 
@@ -35,7 +69,7 @@ func readList[T any](p *Policy, e *evaluation, name string, read func(object) T)
 		p.problem(WrongType, name, "got %s, want a list", typeName(v))
 		return nil
 	}
-	p.Lists[name] = list
+	p.known[name] = func() any { return list }
 	out := make([]T, 0, len(list))
 	for i, item := range list {
 		out = append(out, read(p.object(fmt.Sprintf("%s[%d]", name, i), item)))
@@ -312,8 +346,6 @@ func (o object) envRules(key string) []*entry.EnvRule {
 			e.need("strategy")
 		case r.Split:
 			e.need("name_strategy", "value", "value_strategy")
-		default:
-			e.need("pattern")
 		}
 		e.done()
 		rules = append(rules, r)

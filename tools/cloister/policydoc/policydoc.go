@@ -46,8 +46,8 @@ type Policy struct {
 	Judge, NotPlain string
 
 	entry.Data
-	// Lists are the lists as the policy has them, by name.
-	Lists map[string]any
+	// lists are the lists that are known, and how to come by each as the policy has it.
+	known map[string]func() any
 	// Unread are lists that cannot be known without a request.
 	Unread   []string
 	Problems []Problem
@@ -88,6 +88,15 @@ func FlagNames() []string {
 	}
 }
 
+// Lists returns the lists as the policy has them, by name.
+func (p *Policy) Lists() map[string]any {
+	lists := make(map[string]any, len(p.known))
+	for name, list := range p.known {
+		lists[name] = list()
+	}
+	return lists
+}
+
 // Flag returns what a switch says.
 func (p *Policy) Flag(name string) bool {
 	return slices.ContainsFunc(p.Flags, func(f Flag) bool { return f.Name == name && f.Set })
@@ -100,14 +109,25 @@ func Read(ctx context.Context, text []byte) (*Policy, error) {
 		return nil, err
 	}
 	judge, notPlain := loaded.Judge()
-	e, err := newEvaluation(ctx, string(text), notPlain == nil)
+	source := string(text)
+	var plain *entry.Policy
+	if notPlain == nil {
+		// The lists of a plain policy are constants of the contract's shape: the fast reader has them, and the engine needs the
+		// rules only.
+		if plain, err = entry.Read(text, pointNames()); err != nil {
+			return nil, fmt.Errorf("read policy: %w", err)
+		}
+		source = plain.Skeleton
+	}
+	e, err := newEvaluation(ctx, source, plain != nil)
 	if err != nil {
 		return nil, fmt.Errorf("read policy: %w", err)
 	}
 	digest := sha256.Sum256(text)
 	p := &Policy{
 		SHA256: hex.EncodeToString(digest[:]), Bytes: len(text), Syntax: e.syntax, Custom: map[string]string{}, Misdelegated: map[string]string{},
-		Lists: map[string]any{}, Judge: string(judge), NotPlain: why(notPlain),
+		known: map[string]func() any{},
+		Judge: string(judge), NotPlain: why(notPlain),
 	}
 	p.APIVersion, p.LegacyAPIVersion = p.version(e, "api_version", "api_svn")
 	p.FrameworkVersion, p.LegacyFrameworkVersion = p.version(e, "framework_version", "framework_svn")
@@ -115,8 +135,20 @@ func Read(ctx context.Context, text []byte) (*Policy, error) {
 		p.Flags = append(p.Flags, p.flag(e, name))
 	}
 	p.classify(e)
-	p.lists(e)
+	if plain != nil {
+		p.plainLists(e, &plain.Data)
+	} else {
+		p.lists(e)
+	}
 	return p, nil
+}
+
+func pointNames() []string {
+	var names []string
+	for _, info := range enforcer.Points() {
+		names = append(names, string(info.Point))
+	}
+	return names
 }
 
 // ReadFragment reads a fragment's text as if it were a policy: its lists mean the same. A fragment that asks for parameters, or

@@ -53,7 +53,7 @@ func (l *linter) container(c *entry.Container) {
 		l.exec(at(place+".exec_processes", i), e)
 	}
 	if c.User != nil && l.knows(policydoc.Version{0, 2, 1}) {
-		l.user(place+".user", c.User)
+		l.once(c.User, place+".user", func() { l.user("", c.User) })
 	}
 	if c.Capabilities != nil && l.knows(policydoc.Version{0, 2, 2}) {
 		l.capabilities(place+".capabilities", c)
@@ -145,26 +145,29 @@ func (l *linter) capabilities(place string, c *entry.Container) {
 
 func (l *linter) mounts(place string, mounts []*entry.Mount) {
 	for i, m := range mounts {
-		where := at(place+".mounts", i)
-		if m.Destination == "" {
-			l.add(mountNever, where+".destination", "the destination is empty")
+		l.once(m, at(place+".mounts", i), func() { l.mount(m) })
+	}
+}
+
+func (l *linter) mount(m *entry.Mount) {
+	if m.Destination == "" {
+		l.add(mountNever, ".destination", "the destination is empty")
+	}
+	rest, isPattern := "", false
+	for _, prefix := range []string{aci.SandboxPrefix, aci.HugePagesPrefix} {
+		if tail, ok := strings.CutPrefix(m.Source, prefix); ok {
+			rest, isPattern = tail, true
 		}
-		rest, isPattern := "", false
-		for _, prefix := range []string{aci.SandboxPrefix, aci.HugePagesPrefix} {
-			if tail, ok := strings.CutPrefix(m.Source, prefix); ok {
-				rest, isPattern = tail, true
-			}
+	}
+	switch {
+	case isPattern:
+		if l.pattern(".source", rest) && matchesAll(rest, "/x", "/etc/../y", "/a/b c") {
+			l.add(anySource, ".source", "%.64q allows any directory", m.Source)
 		}
-		switch {
-		case isPattern:
-			if l.pattern(where+".source", rest) && matchesAll(rest, "/x", "/etc/../y", "/a/b c") {
-				l.add(anySource, where+".source", "%.64q allows any directory", m.Source)
-			}
-		case strings.HasPrefix(m.Source, "uvm://"):
-			l.add(mountNever, where+".source", "a source that begins with uvm:// is compared literally, and requests have the resolved path")
-		case m.Source == "":
-			l.add(mountNever, where+".source", "the source is empty")
-		}
+	case strings.HasPrefix(m.Source, "uvm://"):
+		l.add(mountNever, ".source", "a source that begins with uvm:// is compared literally, and requests have the resolved path")
+	case m.Source == "":
+		l.add(mountNever, ".source", "the source is empty")
 	}
 }
 

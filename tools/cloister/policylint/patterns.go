@@ -135,13 +135,17 @@ func (l *linter) envRules(place string, rules []*entry.EnvRule) {
 		}
 	}()
 	for i, r := range rules {
-		where := at(place+".env_rules", i)
-		if r.Whole {
-			l.wholeRule(where, r)
-		}
-		if r.Split {
-			l.splitRule(where, r)
-		}
+		l.once(r, at(place+".env_rules", i), func() {
+			if r.Whole {
+				l.wholeRule("", r)
+			}
+			if r.Split {
+				l.splitRule("", r)
+			}
+			if !r.Whole && !r.Split {
+				l.add(missingField, "", "no pattern, and no name and value")
+			}
+		})
 	}
 }
 

@@ -40,7 +40,7 @@ type Finding struct {
 // Lint returns what is found in a policy text, in the order of the codes, each in the order of the policy. An error means that
 // ctx ended.
 func Lint(ctx context.Context, text []byte) ([]Finding, error) {
-	l := &linter{}
+	l := &linter{checked: map[any]checked{}}
 	if len(text) > enforcer.DefaultPolicyLimit {
 		l.add(tooLong, "", "the text has %d bytes, an agent takes %d", len(text), enforcer.DefaultPolicyLimit)
 	}
@@ -71,6 +71,8 @@ type linter struct {
 	version    policydoc.Version
 	hasVersion bool
 	findings   []Finding
+	// checked are the findings about entries that were seen before: containers share most of theirs, and patterns take time.
+	checked map[any]checked
 	// platform are the variables of the platform in the list of rules that is being read.
 	platform []string
 }
@@ -89,3 +91,27 @@ func (l *linter) addAs(c code, severity Severity, path, format string, args ...a
 
 // knows says whether the policy's framework version has what came with the given one.
 func (l *linter) knows(since policydoc.Version) bool { return l.hasVersion && !l.version.Less(since) }
+
+// checked is what was found in one entry, with places inside it.
+type checked struct {
+	findings []Finding
+	platform []string
+}
+
+// once checks an entry, the place of which is taken for empty, or repeats what was found in it elsewhere.
+func (l *linter) once(entry any, place string, check func()) {
+	found, ok := l.checked[entry]
+	if !ok {
+		findings, platform := l.findings, l.platform
+		l.findings, l.platform = nil, nil
+		check()
+		found = checked{l.findings, l.platform}
+		l.findings, l.platform = findings, platform
+		l.checked[entry] = found
+	}
+	for _, f := range found.findings {
+		f.Path = place + f.Path
+		l.findings = append(l.findings, f)
+	}
+	l.platform = append(l.platform, found.platform...)
+}
