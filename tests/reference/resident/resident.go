@@ -1,4 +1,4 @@
-// Package resident says how much memory a process holds when it holds nothing that it does not need.
+// Package resident says how much memory a process holds.
 package resident
 
 import (
@@ -9,10 +9,23 @@ import (
 	"strings"
 )
 
-// KiB collects garbage, gives memory back and reads VmRSS.
-func KiB() (int, error) {
+// Print writes two numbers, in KiB: VmRSS as it is, and after what is not needed was given back.
+func Print() error {
+	loaded, err := vmRSS()
+	if err != nil {
+		return err
+	}
 	runtime.GC()
 	debug.FreeOSMemory()
+	idle, err := vmRSS()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Println(loaded, idle)
+	return err
+}
+
+func vmRSS() (int, error) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0, err

@@ -62,7 +62,7 @@ func floorCreate(f *floor, n, i int, shared bool, in enforcer.CreateContainerInp
 			return 0, fmt.Errorf("the floor allows %s", r.Name)
 		}
 	}
-	allowed := false
+	allowed := f.create(&in)
 	start := time.Now()
 	for range growthAsks {
 		allowed = f.create(&in)

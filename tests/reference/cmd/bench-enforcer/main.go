@@ -164,11 +164,11 @@ func (b *bench) memory(ctx context.Context) error {
 		if n > 1000 {
 			times = 1
 		}
-		own, err := r.megabytes(ctx, "ours", n, times)
+		own, ownIdle, err := r.megabytes(ctx, "ours", n, times)
 		if err != nil {
 			return err
 		}
-		reference, err := r.megabytes(ctx, "reference", n, min(times, 3))
+		reference, referenceIdle, err := r.megabytes(ctx, "reference", n, min(times, 3))
 		if err != nil {
 			return err
 		}
@@ -181,8 +181,10 @@ func (b *bench) memory(ctx context.Context) error {
 		case 10000:
 			ratio = atLeast(20)
 		}
-		b.add(fmt.Sprintf("resident_%d", n), own.median(), "MB", fmt.Sprintf("reference %.4g MB", reference.median()), size)
-		b.add(fmt.Sprintf("resident_ratio_%d", n), reference.median()/own.median(), "times smaller", "", ratio)
+		b.add(fmt.Sprintf("resident_%d", n), ownIdle.median(), "MB", fmt.Sprintf("reference %.4g MB", referenceIdle.median()), size)
+		b.add(fmt.Sprintf("resident_ratio_%d", n), referenceIdle.median()/ownIdle.median(), "times smaller", "after a collection", ratio)
+		b.add(fmt.Sprintf("resident_as_loaded_%d", n), own.median(), "MB", fmt.Sprintf("reference %.4g MB", reference.median()), target{})
+		b.add(fmt.Sprintf("resident_as_loaded_ratio_%d", n), reference.median()/own.median(), "times smaller", "as the processes are after load", ratio)
 	}
 	return nil
 }

@@ -6,8 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"github.com/cloister-cc/cloister/tests/cases"
 )
@@ -40,24 +38,24 @@ func newResident(ctx context.Context) (*resident, error) {
 
 func (r *resident) close() { os.RemoveAll(r.dir) }
 
-// megabytes loads a policy of n containers in a new process, a few times.
-func (r *resident) megabytes(ctx context.Context, who string, n, times int) (sample, error) {
+// megabytes loads a policy of n containers in a new process, a few times: what it holds then, and when it gave back what it
+// does not need.
+func (r *resident) megabytes(ctx context.Context, who string, n, times int) (loaded, idle sample, err error) {
 	policy, _ := cases.Sized(n, false)
 	file := filepath.Join(r.dir, "policy.rego")
 	if err := os.WriteFile(file, []byte(policy), 0o600); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var s sample
 	for range times {
 		out, err := exec.CommandContext(ctx, r.programs[who], file).Output()
 		if err != nil {
-			return nil, fmt.Errorf("%s with %d containers: %w", who, n, err)
+			return nil, nil, fmt.Errorf("%s with %d containers: %w", who, n, err)
 		}
-		kib, err := strconv.Atoi(strings.TrimSpace(string(out)))
-		if err != nil {
-			return nil, err
+		var kib [2]float64
+		if _, err := fmt.Sscan(string(out), &kib[0], &kib[1]); err != nil {
+			return nil, nil, err
 		}
-		s = append(s, float64(kib)*1024/1e6)
+		loaded, idle = append(loaded, kib[0]*1024/1e6), append(idle, kib[1]*1024/1e6)
 	}
-	return s, nil
+	return loaded, idle, nil
 }

@@ -1,4 +1,4 @@
-// Command resident-ours loads the policy in a file and prints how much memory the process then holds, in KiB. Nothing but
+// Command resident-ours loads the policy in a file and prints how much memory the process then holds. Nothing but
 // the enforcer is in it.
 package main
 
@@ -25,11 +25,9 @@ func main() {
 		fail(err)
 	}
 	policy = nil
-	kib, err := resident.KiB()
-	if err != nil {
+	if err := resident.Print(); err != nil {
 		fail(err)
 	}
-	fmt.Println(kib)
 	runtime.KeepAlive(e)
 }
 

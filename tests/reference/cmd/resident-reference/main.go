@@ -1,5 +1,5 @@
-// Command resident-reference loads the policy in a file into the reference and prints how much memory the process then
-// holds, in KiB. Nothing but the reference is in it.
+// Command resident-reference loads the policy in a file into the reference and prints how much memory the process
+// then holds. Nothing but the reference is in it.
 package main
 
 import (
@@ -25,11 +25,9 @@ func main() {
 		fail(err)
 	}
 	encoded = ""
-	kib, err := resident.KiB()
-	if err != nil {
+	if err := resident.Print(); err != nil {
 		fail(err)
 	}
-	fmt.Println(kib)
 	runtime.KeepAlive(e)
 }
 
