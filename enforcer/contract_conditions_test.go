@@ -420,7 +420,7 @@ func TestContractExecPrivilegeIsThatOfCreate(t *testing.T) {
 	for _, elevated := range []bool{false, true} {
 		t.Run(fmt.Sprintf("privileged-%t", elevated), func(t *testing.T) {
 			e := imaged(t, text)
-			mine, other := defaultCaps(unprivileged), defaultCaps(privileged)
+			mine, other := defaultCaps(unprivileged), privilegedCaps(privileged)
 			if elevated {
 				mine, other = other, mine
 			}

@@ -196,14 +196,15 @@ func TestContractCapabilityDropping(t *testing.T) {
 		{name: "null-unprivileged", policy: []*enforcer.Capabilities{null()}, asked: defaultCaps(more(unprivileged)), kept: ptr(defaultCaps(unprivileged))},
 		{name: "null-more-is-dropped-to-14", policy: []*enforcer.Capabilities{null()}, asked: defaultCaps(privileged), kept: ptr(defaultCaps(in(privileged, unprivileged)))},
 		{name: "null-inheritable-and-ambient-are-empty", policy: []*enforcer.Capabilities{null()}, asked: filled(unprivileged), kept: ptr(defaultCaps(unprivileged))},
-		{name: "null-privileged", policy: []*enforcer.Capabilities{null()}, elevated: true, asked: defaultCaps(more(privileged)), kept: ptr(defaultCaps(privileged))},
+		{name: "null-privileged", policy: []*enforcer.Capabilities{null()}, elevated: true, asked: privilegedCaps(more(privileged)), kept: ptr(privilegedCaps(privileged))},
 		{name: "null-too-few", policy: []*enforcer.Capabilities{null()}, asked: defaultCaps(unprivileged[1:]), reason: mismatch},
+		{name: "null-privileged-inherits-none", policy: []*enforcer.Capabilities{null()}, elevated: true, asked: defaultCaps(privileged), reason: mismatch},
 		{name: "null-privileged-too-few", policy: []*enforcer.Capabilities{null()}, elevated: true, asked: defaultCaps(unprivileged), reason: mismatch},
 		{name: "off-as-listed", off: true, policy: []*enforcer.Capabilities{some("A B")}, asked: caps("B A"), kept: some("B A")},
 		{name: "off-more", off: true, policy: []*enforcer.Capabilities{some("A")}, asked: caps("A X"), reason: mismatch},
 		{name: "off-fewer", off: true, policy: []*enforcer.Capabilities{some("A B")}, asked: caps("A"), reason: mismatch},
 		{name: "off-null-unprivileged", off: true, policy: []*enforcer.Capabilities{null()}, asked: defaultCaps(unprivileged), kept: ptr(defaultCaps(unprivileged))},
-		{name: "off-null-privileged", off: true, policy: []*enforcer.Capabilities{null()}, elevated: true, asked: defaultCaps(privileged), kept: ptr(defaultCaps(privileged))},
+		{name: "off-null-privileged", off: true, policy: []*enforcer.Capabilities{null()}, elevated: true, asked: privilegedCaps(privileged), kept: ptr(privilegedCaps(privileged))},
 		{name: "off-null-more", off: true, policy: []*enforcer.Capabilities{null()}, asked: defaultCaps(privileged), reason: mismatch},
 	}
 	for _, c := range cases {

@@ -304,7 +304,7 @@ func TestContractEnvelopeShortensCapabilities(t *testing.T) {
 		caps enforcer.Capabilities
 		want any
 	}{
-		{"privileged", defaultCaps(privileged), "[privileged]"},
+		{"privileged", privilegedCaps(privileged), "[privileged]"},
 		{"unprivileged", defaultCaps(unprivileged), "[unprivileged]"},
 		{"in-another-order", defaultCaps(reversed(unprivileged)), "[unprivileged]"},
 		{"one-more", defaultCaps(more), nil},

@@ -97,7 +97,7 @@ func TestCreateContainerFields(t *testing.T) {
 			in.Capabilities = defaultCaps(aci.PrivilegedCapabilities())
 		}, []string{"capabilities don't match"}},
 		{"caps-default-privileged", func(c *testContainer) { c.Capabilities, c.AllowElevated = nil, true }, func(in *enforcer.CreateContainerInput) {
-			in.Privileged, in.Capabilities = true, defaultCaps(aci.PrivilegedCapabilities())
+			in.Privileged, in.Capabilities = true, privilegedCaps(aci.PrivilegedCapabilities())
 		}, nil},
 		{"caps-default-elevated-but-not-privileged", func(c *testContainer) { c.Capabilities, c.AllowElevated = nil, true }, func(in *enforcer.CreateContainerInput) {
 			in.Capabilities = defaultCaps(aci.PrivilegedCapabilities())
@@ -134,6 +134,11 @@ func runCreate(t *testing.T, c createCase) {
 
 func defaultCaps(list []string) enforcer.Capabilities {
 	return enforcer.Capabilities{Bounding: list, Effective: list, Permitted: slices.Clone(list)}
+}
+
+// privilegedCaps are what a privileged container has by default: only it inherits any.
+func privilegedCaps(list []string) enforcer.Capabilities {
+	return enforcer.Capabilities{Bounding: list, Effective: list, Inheritable: slices.Clone(list), Permitted: slices.Clone(list)}
 }
 
 func TestCreateWithoutOverlay(t *testing.T) {

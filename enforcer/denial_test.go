@@ -158,7 +158,7 @@ func TestPolicyDecision(t *testing.T) {
 	if len(r.Cut) != 0 || len(reason["errors"].([]any)) != 3 || len(reason["error_objects"].([]any)) != 1 {
 		t.Errorf("got reason %v, truncated %v", reason, r.Cut)
 	}
-	in.Capabilities = defaultCaps(aci.PrivilegedCapabilities())
+	in.Capabilities = privilegedCaps(aci.PrivilegedCapabilities())
 	if r, _ := policyDecision(t, e, in); r.Input["capabilities"] != "[privileged]" {
 		t.Errorf("got %v", r.Input["capabilities"])
 	}

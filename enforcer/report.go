@@ -150,12 +150,12 @@ func shortCapabilities(doc any) any {
 	if !ok {
 		return doc
 	}
-	for name, caps := range map[string][]string{
-		"[privileged]":   aci.PrivilegedCapabilities(),
-		"[unprivileged]": aci.UnprivilegedCapabilities(),
+	for name, c := range map[string]struct{ caps, inheritable []string }{
+		"[privileged]":   {aci.PrivilegedCapabilities(), aci.PrivilegedCapabilities()},
+		"[unprivileged]": {aci.UnprivilegedCapabilities(), nil},
 	} {
-		if sameStrings(sets["bounding"], caps) && sameStrings(sets["effective"], caps) && sameStrings(sets["permitted"], caps) &&
-			sameStrings(sets["inheritable"], nil) && sameStrings(sets["ambient"], nil) {
+		if sameStrings(sets["bounding"], c.caps) && sameStrings(sets["effective"], c.caps) && sameStrings(sets["permitted"], c.caps) &&
+			sameStrings(sets["inheritable"], c.inheritable) && sameStrings(sets["ambient"], nil) {
 			return name
 		}
 	}

@@ -217,11 +217,12 @@ use_privileged_caps(container, privileged) := true if {
 	container.allow_elevated == true
 } else := false
 
-default_caps("inheritable", _) := []
+# Only a privileged container inherits any.
+default_caps("inheritable", false) := []
 
 default_caps("ambient", _) := []
 
-default_caps(key, true) := data.defaultPrivilegedCapabilities if key in ["bounding", "effective", "permitted"]
+default_caps(key, true) := data.defaultPrivilegedCapabilities if key in ["bounding", "effective", "inheritable", "permitted"]
 
 default_caps(key, false) := data.defaultUnprivilegedCapabilities if key in ["bounding", "effective", "permitted"]
 

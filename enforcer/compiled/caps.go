@@ -95,12 +95,13 @@ func (s *capSets) size() int {
 }
 
 var (
-	unprivilegedCaps = defaultCaps(aci.UnprivilegedCapabilities())
-	privilegedCaps   = defaultCaps(aci.PrivilegedCapabilities())
+	unprivilegedCaps = defaultCaps(aci.UnprivilegedCapabilities(), nil)
+	// Only a privileged container inherits any.
+	privilegedCaps = defaultCaps(aci.PrivilegedCapabilities(), aci.PrivilegedCapabilities())
 )
 
-func defaultCaps(names []string) *capSets {
-	return newCapSets(&point.Capabilities{Bounding: names, Effective: names, Permitted: names})
+func defaultCaps(names, inheritable []string) *capSets {
+	return newCapSets(&point.Capabilities{Bounding: names, Effective: names, Inheritable: inheritable, Permitted: names})
 }
 
 // capsCache holds the sets of the policy's distinct capability objects.
