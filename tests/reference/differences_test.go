@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/cloister-cc/cloister/enforcer"
-	"github.com/cloister-cc/cloister/enforcer/aci"
 	"github.com/cloister-cc/cloister/tests/reference/peer"
 )
 
@@ -76,13 +75,6 @@ var requestDifferences = []requestDifference{
 		},
 	},
 	{"A capability that the request names twice is still in the same set. The reference counts it twice.", namesTwice},
-	{
-		"The defaults of a privileged container: TestPrivilegedDefaultCapabilities.",
-		func(in enforcer.Input) bool {
-			create, ok := in.(enforcer.CreateContainerInput)
-			return ok && create.Privileged && len(create.Capabilities.Permitted) >= len(aci.PrivilegedCapabilities())
-		},
-	},
 }
 
 func asked(in enforcer.Input) bool {
