@@ -261,8 +261,8 @@ func TestCreateFailedBeforeStartIsRolledBack(t *testing.T) {
 	}
 }
 
-// TestCreateUndoneAfterItsCommitIsRolledBack: the last step that can fail is behind the runtime's create.
-func TestCreateUndoneAfterItsCommitIsRolledBack(t *testing.T) {
+// TestCreateFailedBehindTheRuntimeIsRolledBack: the last step that can fail is behind the runtime's create.
+func TestCreateFailedBehindTheRuntimeIsRolledBack(t *testing.T) {
 	b := newBench(t, twinPolicy(t, commandTwins...))
 	group := b.cfg.Group
 	b.cfg.Group = func(string) (Group, error) { return nil, errors.New("no control group") }
