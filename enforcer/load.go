@@ -3,6 +3,7 @@ package enforcer
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -17,6 +18,9 @@ const (
 	// without a chance to refuse.
 	maxNesting         = 1000
 	defaultEvalTimeout = 5 * time.Second
+	// releaseAbove is from where the memory that loading took is given back at once, in bytes of text. It is several times the text, is
+	// never needed again, and in a guest that holds one policy for its life it would stay with the process.
+	releaseAbove = 1 << 20
 )
 
 // Options of an enforcer. The zero value is what the agent uses for a policy by SetPolicy.
@@ -51,6 +55,9 @@ func Load(ctx context.Context, policy []byte, opts Options) (e *Enforcer, err er
 	judge, name, notPlain, err := choose(ctx, policy, opts)
 	if err != nil {
 		return nil, fmt.Errorf("load policy: %w", err)
+	}
+	if len(policy) > releaseAbove {
+		debug.FreeOSMemory()
 	}
 	return &Enforcer{opts: opts, judge: judge, judgeName: name, notPlain: notPlain}, nil
 }

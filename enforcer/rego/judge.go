@@ -165,12 +165,12 @@ func (q *question) allow(answer ast.Object) (*point.Verdict, error) {
 	d := &point.Verdict{Allowed: true}
 	var err error
 	if q.row.Outputs.Env {
-		if d.Env, err = keptEnv(answer, point.EnvOf(q.in)); err != nil {
+		if d.Env, err = keptEnv(answer, point.EnvOf(q.in), q.input); err != nil {
 			return nil, err
 		}
 	}
 	if q.row.Outputs.Caps {
-		if d.Capabilities, err = keptCapabilities(answer, point.CapabilitiesOf(q.in)); err != nil {
+		if d.Capabilities, err = keptCapabilities(answer, point.CapabilitiesOf(q.in), q.input); err != nil {
 			return nil, err
 		}
 	}

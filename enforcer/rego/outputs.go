@@ -8,26 +8,45 @@ import (
 	"github.com/cloister-cc/cloister/enforcer/point"
 )
 
+// isAsked says whether an answer is the input's own value, not an equal one: then there is nothing to compare.
+func isAsked(t *ast.Term, input ast.Value, key string) bool {
+	in, ok := input.(ast.Object)
+	if !ok || t == nil {
+		return false
+	}
+	asked := member(in, key)
+	if asked == nil {
+		return false
+	}
+	switch v := t.Value.(type) {
+	case *ast.Array:
+		a, ok := asked.Value.(*ast.Array)
+		return ok && a == v
+	case ast.Object:
+		o, ok := asked.Value.(ast.Object)
+		return ok && o == v
+	}
+	return false
+}
+
 // keptEnv is the request's environment without what the answer does not list. The order and the duplicates stay the
 // request's: programs depend on both.
-func keptEnv(answer ast.Object, request []string) ([]string, error) {
-	kept, all, err := stringSet(member(answer, "env_list"), "env_list")
+func keptEnv(answer ast.Object, request []string, input ast.Value) ([]string, error) {
+	t := member(answer, "env_list")
+	if isAsked(t, input, "envList") {
+		return keep(request, nil, true), nil
+	}
+	kept, all, err := stringSet(t, "env_list")
 	if err != nil {
 		return nil, err
 	}
 	return keep(request, kept, all), nil
 }
 
-func keptCapabilities(answer ast.Object, request point.Capabilities) (*point.Capabilities, error) {
+func keptCapabilities(answer ast.Object, request point.Capabilities, input ast.Value) (*point.Capabilities, error) {
 	t := member(answer, "caps_list")
-	if t == nil || isNull(t) {
-		return &point.Capabilities{
-			Bounding:    keep(request.Bounding, nil, true),
-			Effective:   keep(request.Effective, nil, true),
-			Inheritable: keep(request.Inheritable, nil, true),
-			Permitted:   keep(request.Permitted, nil, true),
-			Ambient:     keep(request.Ambient, nil, true),
-		}, nil
+	if t == nil || isNull(t) || isAsked(t, input, "capabilities") {
+		return request.Clone(), nil
 	}
 	obj, ok := t.Value.(ast.Object)
 	if !ok {

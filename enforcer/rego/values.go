@@ -33,9 +33,12 @@ func strs(key string, values []string) field { return field{key, stringArray(val
 
 // stringArray never answers null: for a policy, no entries and an absent list are the same thing.
 func stringArray(values []string) ast.Value {
+	// One allocation for all terms, not one each: an input has some hundred strings.
+	space := make([]ast.Term, len(values))
 	terms := make([]*ast.Term, len(values))
 	for i, v := range values {
-		terms[i] = ast.StringTerm(v)
+		space[i].Value = ast.String(v)
+		terms[i] = &space[i]
 	}
 	return ast.NewArray(terms...)
 }
@@ -50,8 +53,16 @@ func array[T any](values []T, each func(T) ast.Value) ast.Value {
 
 func number(value int64) ast.Value { return ast.IntNumberTerm(int(value)).Value }
 
+// Keys of what an input has many of.
+var (
+	keyDestination, keySource = ast.InternedTerm("destination"), ast.InternedTerm("source")
+	keyOptions, keyType       = ast.InternedTerm("options"), ast.InternedTerm("type")
+)
+
 func mountValue(m point.Mount) ast.Value {
-	return object(str("destination", m.Destination), str("source", m.Source), strs("options", m.Options), str("type", m.Type))
+	return ast.NewObject(
+		[2]*ast.Term{keyDestination, ast.StringTerm(m.Destination)}, [2]*ast.Term{keySource, ast.StringTerm(m.Source)},
+		[2]*ast.Term{keyOptions, ast.NewTerm(stringArray(m.Options))}, [2]*ast.Term{keyType, ast.StringTerm(m.Type)})
 }
 
 func userValue(u point.User) ast.Value { return object(str("id", u.ID), str("name", u.Name)) }
