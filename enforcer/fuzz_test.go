@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,8 @@ import (
 // fuzzTextLimit keeps one run short; what lies above is the size limit's business.
 const fuzzTextLimit = 1 << 14
 
-// FuzzLoad: any text is either an enforcer or an error of one bounded line, and an enforcer answers every point.
+// FuzzLoad: any text is either an enforcer or an error of one bounded line, what the compiled rules take the engine takes, and the
+// judges agree about it.
 func FuzzLoad(f *testing.F) {
 	files, err := filepath.Glob("testdata/policies/*.rego")
 	if err != nil || len(files) == 0 {
@@ -37,11 +39,15 @@ func FuzzLoad(f *testing.F) {
 		if len(text) > fuzzTextLimit {
 			return
 		}
-		ctx := context.Background()
-		e, err := enforcer.Load(ctx, text, enforcer.Options{EvalTimeout: 100 * time.Millisecond})
+		opts := enforcer.Options{EvalTimeout: 100 * time.Millisecond, Judge: enforcer.JudgeBoth}
+		e, err := enforcer.Load(t.Context(), text, opts)
 		if err != nil {
 			if e != nil || len(err.Error()) > 2048 || strings.ContainsAny(err.Error(), "\r\n") {
 				t.Errorf("got %v with %q", e, err)
+			}
+			opts.Judge = enforcer.JudgeCompiled
+			if _, plain := enforcer.Load(t.Context(), text, opts); plain == nil {
+				t.Errorf("the compiled rules load what the engine does not: %v", err)
 			}
 			return
 		}
@@ -55,7 +61,27 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-// FuzzDecide: a request of any content gets an answer that only takes away, and a refusal changes nothing.
+// fuzzedPod has an overlay for idA, and for idB a container that runs, of an image that many definitions share.
+func fuzzedPod(f *testing.F, opts enforcer.Options, flags ...string) *enforcer.Enforcer {
+	f.Helper()
+	elevated, strict, small := web(), web(), web()
+	elevated.AllowElevated, elevated.Capabilities = true, nil
+	strict.NoNewPrivs, strict.User.UserIDName = true, testPattern{Pattern: "ro+t", Strategy: "re2"}
+	small.EnvRules, small.Mounts = small.EnvRules[:1], nil
+	list := []testContainer{web(), elevated, strict, small}
+	for i := range 9 {
+		other := web()
+		other.Command = append(other.Command, strconv.Itoa(i))
+		list = append(list, other)
+	}
+	e := both(f, policyText(f, list, flags...)+external, opts)
+	mountImage(f, e, idA, 1)
+	allow(f, e, overlay(idB, 1))
+	allow(f, e, request(idB))
+	return e
+}
+
+// FuzzDecide: a request of any content gets an answer that only takes away, a refusal changes nothing, and the judges agree.
 func FuzzDecide(f *testing.F) {
 	var inputs []string
 	for i, row := range enforcer.Points() {
@@ -66,16 +92,21 @@ func FuzzDecide(f *testing.F) {
 		f.Add(uint8(i), data)
 		inputs = append(inputs, string(row.Point))
 	}
-	create, err := json.Marshal(request(idA))
-	if err != nil {
-		f.Fatal(err)
+	for _, row := range contractPoints() {
+		if row.in == nil {
+			continue
+		}
+		data, err := json.Marshal(row.in)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(uint8(slices.Index(inputs, string(row.point))), data)
 	}
-	f.Add(uint8(slices.Index(inputs, "create_container")), create)
 	// The enforcers are shared by all runs: each run undoes what it committed.
-	opts := enforcer.Options{DefaultMounts: aci.DefaultMounts(), EvalTimeout: 2 * time.Second}
-	dropping := load(f, policyText(f, []testContainer{web()}, "allow_environment_variable_dropping", "allow_capability_dropping"), opts)
-	mountImage(f, dropping, idA, 1)
-	enforcers := []*enforcer.Enforcer{dropping, load(f, openDoor(), opts)}
+	opts := enforcer.Options{DefaultMounts: aci.DefaultMounts(), PrivilegedMounts: aci.PrivilegedMounts(), EvalTimeout: 2 * time.Second}
+	enforcers := []*enforcer.Enforcer{
+		fuzzedPod(f, opts), fuzzedPod(f, opts, envFlag, capsFlag, "allow_unencrypted_scratch"), load(f, openDoor(), opts),
+	}
 	f.Fuzz(func(t *testing.T, n uint8, data []byte) {
 		if len(data) > fuzzTextLimit {
 			return
@@ -95,6 +126,12 @@ func checkAnswer(t *testing.T, e *enforcer.Enforcer, in enforcer.Input) {
 	t.Helper()
 	ctx := context.Background()
 	d, err := e.Decide(ctx, in)
+	if errors.Is(err, enforcer.ErrJudgesDisagree) {
+		t.Fatalf("%s: %v", in.Point(), err)
+	}
+	if errors.Is(err, enforcer.ErrDeadline) {
+		return
+	}
 	if err != nil {
 		if d != nil {
 			t.Errorf("%s: got a decision with error %v", in.Point(), err)
