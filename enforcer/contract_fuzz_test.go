@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -121,7 +122,7 @@ reason := {"errors": [json.marshal(data.metadata)]}
 	}
 	base := map[string]any{"operatingsystem": map[string]any{"ostype": "linux"}}
 	f.Fuzz(func(t *testing.T, first, second string) {
-		if len(first)+len(second) > fuzzTextLimit {
+		if len(first)+len(second) > fuzzTextLimit || !utf8.ValidString(first) || !utf8.ValidString(second) {
 			return
 		}
 		states, undos := []map[string]any{base}, []func(){}
