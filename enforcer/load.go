@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cloister-cc/cloister/enforcer/aci"
 	"github.com/cloister-cc/cloister/enforcer/rego"
 )
 
@@ -14,9 +15,6 @@ import (
 const (
 	DefaultPolicyLimit = 4 << 20
 	MaxPolicyLimit     = 64 << 20
-	// maxNesting bounds how deep a policy text may nest. The parser recurses, and a stack that overflows ends the process
-	// without a chance to refuse.
-	maxNesting         = 1000
 	defaultEvalTimeout = 5 * time.Second
 	// releaseAbove is from where the memory that loading took is given back at once, in bytes of text. It is several times the text, is
 	// never needed again, and in a guest that holds one policy for its life it would stay with the process.
@@ -49,8 +47,8 @@ func Load(ctx context.Context, policy []byte, opts Options) (e *Enforcer, err er
 	if len(policy) > opts.PolicyLimit {
 		return nil, fmt.Errorf("load policy: got %d bytes, want at most %d", len(policy), opts.PolicyLimit)
 	}
-	if depth := nesting(policy); depth > maxNesting {
-		return nil, fmt.Errorf("load policy: brackets nest deeper than %d", maxNesting)
+	if aci.Nesting(policy) > aci.MaxNesting {
+		return nil, fmt.Errorf("load policy: brackets nest deeper than %d", aci.MaxNesting)
 	}
 	judge, name, notPlain, err := choose(ctx, policy, opts)
 	if err != nil {
@@ -85,20 +83,4 @@ func (o *Options) complete() error {
 		o.PolicyLimit = DefaultPolicyLimit
 	}
 	return nil
-}
-
-// nesting returns how deep the brackets of a text nest. It counts brackets in strings too: the limit is far above what a
-// tool writes, and a count that cannot be fooled by quoting is worth more than an exact one.
-func nesting(text []byte) int {
-	depth, deepest := 0, 0
-	for _, c := range text {
-		switch c {
-		case '(', '[', '{':
-			depth++
-			deepest = max(deepest, depth)
-		case ')', ']', '}':
-			depth = max(0, depth-1)
-		}
-	}
-	return deepest
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+
+	"github.com/cloister-cc/cloister/enforcer/aci"
 )
 
 // NotPlainError says why a policy is not plain: rules of its own, data of another shape, or a text that the engine will
@@ -20,35 +22,17 @@ func notPlain(format string, args ...any) error {
 	return &NotPlainError{Why: fmt.Sprintf(format, args...)}
 }
 
-// maxNesting bounds the brackets of what the engine's parser gets, which recurses.
-const maxNesting = 1000
-
 // Read reads a policy text. points are the names of the enforcement points. Every error is a *NotPlainError.
 func Read(text []byte, points []string) (*Policy, error) {
 	s := newSkeleton(text, findLists(text))
-	if nesting(s.text) > maxNesting {
-		return nil, notPlain("brackets nest deeper than %d", maxNesting)
+	if aci.Nesting(s.text) > aci.MaxNesting {
+		return nil, notPlain("brackets nest deeper than %d", aci.MaxNesting)
 	}
 	module, err := parse(s.text)
 	if err != nil {
 		return nil, err
 	}
 	return recognise(module, s, points)
-}
-
-// nesting returns how deep the brackets of a text nest, those in strings and comments included.
-func nesting(text string) int {
-	depth, deepest := 0, 0
-	for i := range len(text) {
-		switch text[i] {
-		case '(', '[', '{':
-			depth++
-			deepest = max(deepest, depth)
-		case ')', ']', '}':
-			depth = max(0, depth-1)
-		}
-	}
-	return deepest
 }
 
 // parse parses as Rego v1, or else as v0, as the engine does. What a plain policy consists of means the same in both.

@@ -9,15 +9,13 @@ import (
 	"unicode/utf8"
 
 	"github.com/cloister-cc/cloister/cose"
+	"github.com/cloister-cc/cloister/enforcer/aci"
 	"github.com/cloister-cc/cloister/enforcer/point"
 )
 
 const (
 	// MaxSize bounds a document.
 	MaxSize = cose.MaxMessage
-	// MaxNesting bounds how deep a text may nest. The parser recurses, and a stack that overflows ends the process without a
-	// chance to refuse.
-	MaxNesting = 1000
 	// maxNamespace is far above what a tool writes, and keeps refusals short.
 	maxNamespace = 128
 )
@@ -48,8 +46,8 @@ func Open(raw []byte) (*Fragment, error) {
 	if f.Namespace, err = Namespace(f.Text); err != nil {
 		return nil, err
 	}
-	if depth := Nesting(doc.Payload); depth > MaxNesting {
-		return nil, &Error{ReasonRego, fmt.Errorf("brackets nest deeper than %d", MaxNesting)}
+	if aci.Nesting(doc.Payload) > aci.MaxNesting {
+		return nil, &Error{ReasonRego, fmt.Errorf("brackets nest deeper than %d", aci.MaxNesting)}
 	}
 	return f, nil
 }
@@ -158,20 +156,4 @@ func Namespace(text string) (string, error) {
 		return "", &Error{ReasonRego, errors.New("the text is not UTF-8")}
 	}
 	return match[1], nil
-}
-
-// Nesting returns how deep the brackets of a text nest. It counts brackets in strings too: the limit is far above what a
-// tool writes, and a count that cannot be fooled by quoting is worth more than an exact one.
-func Nesting(text []byte) int {
-	depth, deepest := 0, 0
-	for _, c := range text {
-		switch c {
-		case '(', '[', '{':
-			depth++
-			deepest = max(deepest, depth)
-		case ')', ']', '}':
-			depth = max(0, depth-1)
-		}
-	}
-	return deepest
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cloister-cc/cloister/cose"
 	"github.com/cloister-cc/cloister/cose/cosetest"
+	"github.com/cloister-cc/cloister/enforcer/aci"
 	"github.com/cloister-cc/cloister/enforcer/fragment"
 )
 
@@ -58,7 +59,7 @@ func FuzzNamespace(f *testing.F) {
 		if (name == "") != (reasonOf(err) != "") {
 			t.Fatalf("got %q and %v", name, err)
 		}
-		if name == "" || fragment.Nesting([]byte(text)) > 100 || strings.Count(text, "\n") > 100 {
+		if name == "" || aci.Nesting(text) > 100 || strings.Count(text, "\n") > 100 {
 			return
 		}
 		for _, version := range []ast.RegoVersion{ast.RegoV1, ast.RegoV0} {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
+	"github.com/cloister-cc/cloister/enforcer/aci"
 	"github.com/cloister-cc/cloister/enforcer/fragment"
 	"github.com/cloister-cc/cloister/enforcer/point"
 )
@@ -276,7 +277,7 @@ func FuzzFragmentText(f *testing.F) {
 	state := func() string { return fmt.Sprint(j.Metadata(), len(j.snapshot().kept), len(j.snapshot().fixed)) }
 	before, program := state(), j.snapshot().program
 	f.Fuzz(func(t *testing.T, rules string) {
-		if len(rules) > 1<<10 || fragment.Nesting([]byte(rules)) > 50 {
+		if len(rules) > 1<<10 || aci.Nesting(rules) > 50 {
 			return
 		}
 		v, err := j.LoadFragment(t.Context(), textOf("did:a", "infra", rules))
