@@ -24,7 +24,7 @@ type Denial struct {
 	Field string
 	// Container is the policy's name for the container, when only one could be meant.
 	Container string
-	// Reasons are the policy's own words, sorted.
+	// Reasons are the policy's own words; the framework's are sorted.
 	Reasons []string
 
 	// names are what the reason listed: names of variables, destinations of mounts.

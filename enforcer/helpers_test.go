@@ -154,6 +154,9 @@ func load(t testing.TB, text string, opts ...enforcer.Options) *enforcer.Enforce
 	if len(opts) > 0 {
 		o = opts[0]
 	}
+	if o.Judge == "" && !raceEnabled {
+		o.Judge = enforcer.JudgeBoth
+	}
 	e, err := enforcer.Load(context.Background(), []byte(text), o)
 	if err != nil {
 		t.Fatal(err)

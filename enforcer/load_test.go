@@ -278,3 +278,14 @@ func TestInputsMustBePlainStructs(t *testing.T) {
 		}
 	}
 }
+
+// TestFlagThatIsNoBoolean: such a policy loads, and the flag allows nothing.
+func TestFlagThatIsNoBoolean(t *testing.T) {
+	for _, value := range []string{`"true"`, "1", "null", `["true"]`} {
+		e := load(t, "package policy\napi_version := \"0.12.0\"\nframework_version := \"0.5.0\"\nallow_dump_stacks := "+value+
+			"\ndump_stacks := data.framework.dump_stacks\n")
+		if _, err := e.Decide(t.Context(), enforcer.DumpStacksInput{}); err == nil {
+			t.Errorf("allow_dump_stacks := %s allows", value)
+		}
+	}
+}

@@ -368,20 +368,20 @@ plan9_unmount := {
 
 default get_properties := {"allowed": false}
 
-get_properties := {"allowed": true} if flag(data.policy.allow_properties_access)
+get_properties := {"allowed": true} if flag(untyped(data.policy.allow_properties_access))
 
 default dump_stacks := {"allowed": false}
 
-dump_stacks := {"allowed": true} if flag(data.policy.allow_dump_stacks)
+dump_stacks := {"allowed": true} if flag(untyped(data.policy.allow_dump_stacks))
 
 default runtime_logging := {"allowed": false}
 
-runtime_logging := {"allowed": true} if flag(data.policy.allow_runtime_logging)
+runtime_logging := {"allowed": true} if flag(untyped(data.policy.allow_runtime_logging))
 
 default host_network := {"allowed": false}
 
 host_network := {"allowed": true} if {
-	flag(data.policy.allow_host_network)
+	flag(untyped(data.policy.allow_host_network))
 	not older("0.5.0")
 }
 

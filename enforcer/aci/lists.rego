@@ -30,18 +30,18 @@ flag(value) if {
 
 default allow_environment_variable_dropping := false
 
-allow_environment_variable_dropping if flag(data.policy.allow_environment_variable_dropping)
+allow_environment_variable_dropping if flag(untyped(data.policy.allow_environment_variable_dropping))
 
 default allow_capability_dropping := false
 
 allow_capability_dropping if {
-	flag(data.policy.allow_capability_dropping)
+	flag(untyped(data.policy.allow_capability_dropping))
 	not older("0.2.2")
 }
 
 default allow_unencrypted_scratch := false
 
-allow_unencrypted_scratch if flag(data.policy.allow_unencrypted_scratch)
+allow_unencrypted_scratch if flag(untyped(data.policy.allow_unencrypted_scratch))
 
 # ---------------------------------------------------------------- lists
 

@@ -98,7 +98,7 @@ func (j *Judge) eval(ctx context.Context, q prepared, s *snapshot, input ast.Val
 	case topdown.IsCancel(err):
 		return nil, ErrDeadline
 	case err != nil:
-		return nil, shortError(err)
+		return nil, evalError(err)
 	case len(results) == 0:
 		return nil, errUndefined
 	case len(results) > 1:
@@ -115,6 +115,19 @@ func recoverTo(err *error, doing string) {
 	if r := recover(); r != nil {
 		*err = fmt.Errorf("%s: engine panic: %s", doing, point.Quote(fmt.Sprint(r)))
 	}
+}
+
+// evalError is what may be said of a failed evaluation: the engine's message repeats values, and a value may be one of the request's
+// environment. Its code and the place in the policy are enough to find the rule.
+func evalError(err error) error {
+	var e *topdown.Error
+	if !errors.As(err, &e) {
+		return errors.New("the engine failed")
+	}
+	if e.Location == nil {
+		return errors.New(e.Code)
+	}
+	return fmt.Errorf("%s line %d: %s", oneLine(e.Location.File, 64), e.Location.Row, e.Code)
 }
 
 // shortError is the engine's message in one line: the engine repeats the policy's text under each message.

@@ -86,6 +86,8 @@ func parseOperations(v ast.Value) ([]operation, error) {
 	return ops, nil
 }
 
+// parseOperation reads one operation. Its errors repeat nothing of it: a policy can build any part from the request, whose values are not for
+// the host.
 func parseOperation(v ast.Value) (operation, error) {
 	obj, ok := v.(ast.Object)
 	if !ok {
@@ -105,7 +107,7 @@ func parseOperation(v ast.Value) (operation, error) {
 	case kind == "set":
 		op.set = true
 	default:
-		return operation{}, fmt.Errorf("type of %q: got %s, want map or set", name, member(obj, "type"))
+		return operation{}, errors.New("type: got something else, want map or set")
 	}
 	return op, op.check(obj)
 }
@@ -113,16 +115,16 @@ func parseOperation(v ast.Value) (operation, error) {
 func (op *operation) check(obj ast.Object) error {
 	if op.set {
 		if op.action != "add" && op.action != "remove" {
-			return fmt.Errorf("action of set %q: got %q, want add or remove", op.name, op.action)
+			return errors.New("action on a set: got something else, want add or remove")
 		}
 		if op.value == nil || member(obj, "key") != nil {
-			return fmt.Errorf("%s to set %q: want a value and no key", op.action, op.name)
+			return fmt.Errorf("%s to a set: want a value and no key", op.action)
 		}
 		return nil
 	}
 	key, ok := stringMember(obj, "key")
 	if !ok {
-		return fmt.Errorf("%s in %q: key is not a string", op.action, op.name)
+		return errors.New("key is not a string")
 	}
 	op.key = ast.StringTerm(key)
 	switch op.action {
@@ -130,11 +132,11 @@ func (op *operation) check(obj ast.Object) error {
 		return nil
 	case "add", "update":
 		if op.value == nil {
-			return fmt.Errorf("%s in %q: value is missing", op.action, op.name)
+			return fmt.Errorf("%s: value is missing", op.action)
 		}
 		return nil
 	}
-	return fmt.Errorf("action in %q: got %q, want add, update or remove", op.name, op.action)
+	return errors.New("action: got something else, want add, update or remove")
 }
 
 // apply returns the snapshot after ops, and what to put back to undo them. Either all operations hold or none does.
@@ -159,7 +161,7 @@ func (s *snapshot) applyOne(op operation) (undoEntry, error) {
 	}
 	table, ok := s.table(op.name)
 	if !ok {
-		return undoEntry{}, fmt.Errorf("metadata %q is a set, not a map", op.name)
+		return undoEntry{}, errors.New("the table of the operation is a set, not a map")
 	}
 	before := table.Get(op.key)
 	after := op.value
@@ -178,7 +180,7 @@ func (s *snapshot) applyOne(op operation) (undoEntry, error) {
 func (s *snapshot) applySet(op operation) (undoEntry, error) {
 	list, ok := s.list(op.name)
 	if !ok {
-		return undoEntry{}, fmt.Errorf("metadata %q is a map, not a set", op.name)
+		return undoEntry{}, errors.New("the table of the operation is a map, not a set")
 	}
 	var terms []*ast.Term
 	found := false
