@@ -8,6 +8,7 @@ package explain
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cloister-cc/cloister/enforcer"
@@ -26,8 +27,8 @@ var advice = map[string]string{
 	"no scratch at path to unmount":                                         "Nothing that the policy knows of is mounted at this place.",
 	"overlay has already been mounted":                                      "This container has a root file system already; a container id is good for one container only.",
 	"scratch already mounted at path":                                       "This container has a writable layer already.",
-	"no matching containers for overlay": "The layers are all known, but no container of the policy has exactly these layers in " +
-		"this order: one is missing, added, or in another place.",
+	"no matching containers for overlay": "No container of the policy has exactly these layers in this order: one is missing, " +
+		"added, in another place, or no mounted disk.",
 	"unencrypted scratch not allowed": "The writable layer must be encrypted; the policy does not set allow_unencrypted_scratch.",
 	"unencrypted scratch not allowed, non-readonly mount request for SCSI disk must request encryption": "The writable disk " +
 		"must be encrypted; the policy does not set allow_unencrypted_scratch.",
@@ -107,12 +108,15 @@ func Denial(d *enforcer.Denial) string {
 	if d.Container != "" {
 		fmt.Fprintf(&b, " for container %q", d.Container)
 	}
-	fmt.Fprintf(&b, " (%s). %s", d.Field, adviceOn(d.Rule))
+	fmt.Fprintf(&b, " (%s). %s", d.Field, Cause(d))
 	if more := others(d); len(more) > 0 {
 		fmt.Fprintf(&b, " Also: %s.", strings.Join(more, "; "))
 	}
 	return b.String()
 }
+
+// Cause is what Denial says of the rule alone.
+func Cause(d *enforcer.Denial) string { return adviceOn(d.Rule) }
 
 func adviceOn(rule string) string {
 	if text, ok := advice[rule]; ok {
@@ -134,7 +138,9 @@ func others(d *enforcer.Denial) []string {
 			continue
 		}
 		name, _, _ := strings.Cut(reason, ": ")
-		more = append(more, name)
+		if !slices.Contains(more, name) && name != d.Rule {
+			more = append(more, name)
+		}
 	}
 	return more
 }

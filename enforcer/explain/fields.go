@@ -15,6 +15,16 @@ import (
 // quote is how a string of the host or the policy is told: on one line, ASCII, cut at a length.
 func quote(s string) string { return point.Quote(s) }
 
+// absent is what is told of a field that the request does not have.
+const absent = "absent"
+
+func orAbsent(s string) string {
+	if s == "" {
+		return absent
+	}
+	return quote(s)
+}
+
 // texts tells two different strings apart, also where they differ behind what is told of them.
 func (c *comparison) texts(weight int, field, want, got string) {
 	wanted, had := quote(want), quote(got)
@@ -113,7 +123,7 @@ func (c *comparison) user(want *entry.User, user enforcer.User, groups []enforce
 		return
 	}
 	if want.Umask != umask {
-		c.differ(weightUser, "process.user.umask", quote(want.Umask), quote(umask))
+		c.differ(weightUser, "process.user.umask", quote(want.Umask), orAbsent(umask))
 	}
 	if !c.idName(want.UserIDName, user) {
 		c.differ(weightUser, "process.user", ruleText(want.UserIDName), userText(user))
@@ -161,7 +171,12 @@ func ruleText(n entry.IDName) string {
 	return "nothing: strategy " + quote(n.Strategy) + " does not exist"
 }
 
-func userText(u enforcer.User) string { return "id " + quote(u.ID) + " name " + quote(u.Name) }
+func userText(u enforcer.User) string {
+	if u == (enforcer.User{}) {
+		return absent
+	}
+	return "id " + orAbsent(u.ID) + " name " + orAbsent(u.Name)
+}
 
 // re2 matches as the framework does: the pattern is valid by itself, and holds for the whole value.
 func (c *comparison) re2(pattern, value string) bool {
@@ -190,10 +205,11 @@ func (c *comparison) capabilities(want *entry.Container, privileged bool, got en
 	allowed := want.Capabilities
 	if allowed == nil {
 		caps := aci.UnprivilegedCapabilities()
+		allowed = &entry.Capabilities{Bounding: caps, Effective: caps, Permitted: caps}
 		if privileged && want.AllowElevated {
 			caps = aci.PrivilegedCapabilities()
+			allowed = &entry.Capabilities{Bounding: caps, Effective: caps, Inheritable: caps, Permitted: caps}
 		}
-		allowed = &entry.Capabilities{Bounding: caps, Effective: caps, Permitted: caps}
 	}
 	sets := []struct {
 		name      string

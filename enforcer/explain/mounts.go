@@ -73,13 +73,13 @@ func (c *comparison) mount(want *entry.Container, got *enforcer.Mount, in enforc
 func (c *comparison) constraint(field string, want, got *enforcer.Mount, in enforcer.CreateContainerInput) []Difference {
 	var found []Difference
 	if want.Type != got.Type {
-		found = append(found, Difference{field + ".type", quote(want.Type), quote(got.Type)})
+		found = append(found, Difference{field + ".type", quote(want.Type), orAbsent(got.Type)})
 	}
 	if !sameOptions(want.Options, got.Options) {
 		found = append(found, optionsDifference(field+".options", want.Options, got.Options))
 	}
 	if !c.source(want.Source, got.Source, in) {
-		found = append(found, Difference{field + ".source", quote(want.Source), quote(got.Source)})
+		found = append(found, Difference{field + ".source", quote(want.Source), orAbsent(got.Source)})
 	}
 	return found
 }

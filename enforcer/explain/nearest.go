@@ -256,6 +256,14 @@ func (c *comparison) device(candidates []*entry.Container, in enforcer.MountDevi
 func (c *comparison) equal(weight int, field, want, got string) {
 	if want != got {
 		c.texts(weight, field, want, got)
+		c.absent(got)
+	}
+}
+
+// absent tells a field that the request does not have from one that is an empty text.
+func (c *comparison) absent(got string) {
+	if got == "" {
+		c.found[len(c.found)-1].Got = absent
 	}
 }
 

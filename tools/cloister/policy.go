@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -24,8 +26,30 @@ func newPolicyCommand() *cobra.Command {
 		newPolicyLintCommand(),
 		newPolicyShowCommand(),
 		newPolicySimulateCommand(),
+		newPolicyHelpCommand(),
 	)
 	return cmd
+}
+
+// newPolicyHelpCommand makes "policy help lint" say what "help policy lint" does.
+func newPolicyHelpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "help [COMMAND]",
+		Short:  "Say how a command is used",
+		Hidden: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			group := cmd.Parent()
+			for _, c := range group.Commands() {
+				if len(args) == 1 && c.Name() == args[0] {
+					return c.Help()
+				}
+			}
+			if err := group.Args(group, args); err != nil {
+				return err
+			}
+			return group.Help()
+		},
+	}
 }
 
 // readInput reads a file that the user named, or standard input for "-", of at most limit bytes.
@@ -49,13 +73,32 @@ func readInput(name string, stdin io.Reader, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// readPolicy reads a policy text.
-func readPolicy(name string, stdin io.Reader) ([]byte, error) {
-	text, err := readInput(name, stdin, enforcer.MaxPolicyLimit)
-	if err == nil && len(text) == 0 {
-		return nil, fmt.Errorf("read %q: the file is empty", name)
+// readPolicy reads a policy text. One in base64, as annotations and templates carry it, is decoded, and a line on standard error says so.
+func readPolicy(cmd *cobra.Command, name string) ([]byte, error) {
+	text, err := readInput(name, cmd.InOrStdin(), enforcer.MaxPolicyLimit)
+	if err != nil {
+		return nil, err
 	}
-	return text, err
+	switch {
+	case len(text) == 0:
+		return nil, fmt.Errorf("read %q: the file is empty", name)
+	case len(bytes.TrimSpace(text)) == 0:
+		return nil, fmt.Errorf("read %q: there is only white space in it", name)
+	}
+	if decoded, ok := base64Policy(text); ok {
+		newUI(cmd.ErrOrStderr()).note("%s: %q is a policy in base64; what it decodes to was read", commandName(cmd), name)
+		return decoded, nil
+	}
+	return text, nil
+}
+
+// base64Policy decodes a policy in base64, in one line or several. No policy's own text looks like that: it has a space in it.
+func base64Policy(raw []byte) ([]byte, bool) {
+	text, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(raw)))
+	if err != nil || !bytes.Contains(text, []byte("package ")) {
+		return nil, false
+	}
+	return text, true
 }
 
 // oneStdin refuses a command line that wants two things from standard input.

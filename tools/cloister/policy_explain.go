@@ -13,6 +13,7 @@ import (
 	"github.com/cloister-cc/cloister/enforcer"
 	"github.com/cloister-cc/cloister/enforcer/entry"
 	denials "github.com/cloister-cc/cloister/enforcer/explain"
+	"github.com/cloister-cc/cloister/enforcer/point"
 	"github.com/cloister-cc/cloister/tools/cloister/policydoc"
 )
 
@@ -32,7 +33,12 @@ type explanation struct {
 	Reasons  []string `json:"errors,omitempty"`
 	// Error is set when the policy could not decide.
 	Error string `json:"error,omitempty"`
-	// State says what of the requests before is in the way.
+	// Dropped is what an allowed request loses.
+	Dropped *droppedNames `json:"dropped,omitempty"`
+	// Fragment is what a refused document says of itself, and Fragments what the policy takes.
+	Fragment  *answerFragment  `json:"fragment,omitempty"`
+	Fragments []wantedFragment `json:"policy_fragments,omitempty"`
+	// State says what of the requests before is in the way. Where it is the cause by itself, there is no Rule.
 	State string `json:"state,omitempty"`
 	// Nearest is the container the request comes nearest to, and Place where it is.
 	Nearest *denials.Match `json:"nearest,omitempty"`
@@ -46,6 +52,17 @@ type explanation struct {
 	Unread []string `json:"unread_fragments,omitempty"`
 	// Earlier are the set-up requests that were refused, which may be the cause.
 	Earlier []earlierRefusal `json:"setup_refused,omitempty"`
+}
+
+type droppedNames struct {
+	Env          []string `json:"env,omitempty"`
+	Capabilities []string `json:"capabilities,omitempty"`
+}
+
+type wantedFragment struct {
+	Issuer     string `json:"issuer"`
+	Feed       string `json:"feed"`
+	MinimumSVN string `json:"minimum_svn"`
 }
 
 type fittingContainer struct {
@@ -92,7 +109,7 @@ Exit codes: 0 explained, or allowed, which it says; 1 the policy was not loaded 
 }
 
 func (e *policyExplain) run(cmd *cobra.Command, policy, requests string) error {
-	text, err := readPolicy(policy, cmd.InOrStdin())
+	text, err := readPolicy(cmd, policy)
 	if err != nil {
 		return err
 	}
@@ -117,16 +134,21 @@ func (e *policyExplain) run(cmd *cobra.Command, policy, requests string) error {
 	}
 	var earlier []earlierRefusal
 	for i, r := range list[:len(list)-1] {
+		state := s.state(r.Input)
 		if a := s.ask(cmd.Context(), r); !a.Allowed {
-			earlier = append(earlier, earlierRefusal{i, r.Name, a.sentence()})
+			earlier = append(earlier, earlierRefusal{i, r.Name, s.sentence(r, a, state)})
+			s.refuse(i, r, a, state)
 		}
 	}
 	last := list[len(list)-1]
 	candidates := s.candidatesOf(last.Input)
 	state := s.state(last.Input)
-	x := explanationOf(last, s.ask(cmd.Context(), last), doc)
+	a := s.ask(cmd.Context(), last)
+	x := explanationOf(last, a, doc)
 	if x.Earlier = earlier; !x.Allowed {
-		x.State = state
+		if x.State = state; s.decides(last.Name, state, a) {
+			x.Sentence, x.Rule, x.Field = s.sentence(last, a, state), "", stateField(last.Input)
+		}
 		x.compare(s, last.Input, candidates)
 	}
 	if err := cmd.Context().Err(); err != nil {
@@ -136,6 +158,25 @@ func (e *policyExplain) run(cmd *cobra.Command, policy, requests string) error {
 		return encodeJSON(cmd.OutOrStdout(), x)
 	}
 	return x.print(cmd.OutOrStdout())
+}
+
+// sentence says why a request was refused: by the state, where that decides, or as the policy's rule has it.
+func (s *session) sentence(r request, a answer, state string) string {
+	if s.decides(r.Name, state, a) {
+		return fmt.Sprintf("The policy refused %s (%s). %s", r.Name, stateField(r.Input), state)
+	}
+	return a.sentence()
+}
+
+// stateField is the part of a request that its state is about.
+func stateField(in enforcer.Input) string {
+	switch in.(type) {
+	case enforcer.MountDeviceInput:
+		return "target"
+	case enforcer.MountOverlayInput:
+		return "layerPaths"
+	}
+	return "containerID"
 }
 
 // sentence says in words why a request was refused.
@@ -150,7 +191,13 @@ func (a answer) sentence() string {
 func explanationOf(r request, a answer, doc *policydoc.Policy) *explanation {
 	x := &explanation{Point: r.Name, Allowed: a.Allowed}
 	if a.Allowed {
+		x.Dropped = droppedFrom(r.Input, a)
 		return x
+	}
+	if x.Fragment = a.Fragment; r.Name == enforcer.PointLoadFragment {
+		for _, f := range doc.Fragments {
+			x.Fragments = append(x.Fragments, wantedFragment{f.Issuer, f.Feed, f.MinimumSVN})
+		}
 	}
 	x.Sentence, x.Error = a.sentence(), a.Error
 	var denial *enforcer.Denial
@@ -161,6 +208,47 @@ func explanationOf(r request, a answer, doc *policydoc.Policy) *explanation {
 		return p.Point == r.Name && p.Rule != policydoc.Framework && p.Rule != policydoc.Absent
 	})
 	return x
+}
+
+// droppedFrom are the names in an allowed request that the decision leaves out. Names, never values.
+func droppedFrom(in enforcer.Input, a answer) *droppedNames {
+	var dropped droppedNames
+	if a.EnvList != nil {
+		kept := map[string]int{}
+		for _, env := range *a.EnvList {
+			kept[env]++
+		}
+		for _, env := range point.EnvOf(in) {
+			if kept[env]--; kept[env] < 0 {
+				name, _, _ := strings.Cut(env, "=")
+				dropped.Env = append(dropped.Env, name)
+			}
+		}
+	}
+	if a.Capabilities != nil {
+		asked, kept := point.CapabilitiesOf(in), *a.Capabilities
+		for _, set := range []struct{ asked, kept []string }{
+			{asked.Bounding, kept.Bounding},
+			{asked.Effective, kept.Effective},
+			{asked.Inheritable, kept.Inheritable},
+			{asked.Permitted, kept.Permitted},
+			{asked.Ambient, kept.Ambient},
+		} {
+			for _, name := range set.asked {
+				if !slices.Contains(set.kept, name) {
+					dropped.Capabilities = append(dropped.Capabilities, name)
+				}
+			}
+		}
+	}
+	for _, list := range []*[]string{&dropped.Env, &dropped.Capabilities} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	if len(dropped.Env)+len(dropped.Capabilities) == 0 {
+		return nil
+	}
+	return &dropped
 }
 
 func (x *explanation) compare(s *session, in enforcer.Input, candidates []*entry.Container) {
@@ -187,12 +275,21 @@ func (x *explanation) print(w io.Writer) error {
 	}
 	if x.Allowed {
 		fmt.Fprintf(&b, "%s: allowed\n", printable(string(x.Point)))
+		if d := x.Dropped; d != nil && len(d.Env) > 0 {
+			fmt.Fprintf(&b, "dropped variables: %s\n", printable(strings.Join(d.Env, ", ")))
+		}
+		if d := x.Dropped; d != nil && len(d.Capabilities) > 0 {
+			fmt.Fprintf(&b, "dropped capabilities: %s\n", printable(strings.Join(d.Capabilities, ", ")))
+		}
 		_, err := io.WriteString(w, b.String())
 		return err
 	}
 	fmt.Fprintf(&b, "%s: refused\n%s\n", printable(string(x.Point)), printable(x.Sentence))
-	if x.State != "" {
-		b.WriteString(x.State + "\n")
+	if x.State != "" && !strings.HasSuffix(x.Sentence, x.State) {
+		b.WriteString(printable(x.State) + "\n")
+	}
+	if err := x.printFragments(&b); err != nil {
+		return err
 	}
 	if x.OwnRule {
 		fmt.Fprintf(&b, "The policy decides this point by a rule of its own, which may ask for other things than its containers say.\n")
@@ -215,6 +312,27 @@ func (x *explanation) print(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// printFragments tells what a refused document says of itself, and what the policy takes.
+func (x *explanation) printFragments(w io.Writer) error {
+	f := x.Fragment
+	if f == nil && len(x.Fragments) == 0 {
+		return nil
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "\n\tFEED OR SUBJECT\tSVN\tISSUER")
+	if f != nil {
+		svn := "none in the header"
+		if f.SVN != nil {
+			svn = fmt.Sprint(*f.SVN)
+		}
+		fmt.Fprintf(t, "the document\t%s\t%s\t%s\n", printable(f.Feed+f.Subject), svn, printable(f.Issuer))
+	}
+	for i, want := range x.Fragments {
+		fmt.Fprintf(t, "fragments[%d]\t%s\tat least %s\t%s\n", i, printable(want.Feed), printable(want.MinimumSVN), printable(want.Issuer))
+	}
+	return t.Flush()
 }
 
 // about introduces the table.

@@ -52,7 +52,7 @@ Exit codes: 0 no errors, 1 errors (with --strict, warnings too) or an unreadable
 }
 
 func lintPolicy(cmd *cobra.Command, name string, asJSON, strict bool) error {
-	text, err := readPolicy(name, cmd.InOrStdin())
+	text, err := readPolicy(cmd, name)
 	if err != nil {
 		return fmt.Errorf("policy lint: %w", err)
 	}

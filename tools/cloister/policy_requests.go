@@ -12,6 +12,7 @@ import (
 	"reflect"
 
 	"github.com/cloister-cc/cloister/enforcer"
+	"github.com/cloister-cc/cloister/enforcer/fragment"
 )
 
 // Limits of what is read of recorded requests: the user's own files, so only accidents are kept out.
@@ -39,11 +40,17 @@ type wireRequest struct {
 	Input json.RawMessage `json:"input"`
 }
 
-// wireFragment is the input of load_fragment when the fragment itself is given.
+// wireFragment is the input of load_fragment and load_transparency_trust_list: the document itself, because what it says is what the
+// policy is asked about.
 type wireFragment struct {
 	Path      string  `json:"path"`
+	LocalPath string  `json:"local_path"` // the same, as other tools write it
 	Base64    *string `json:"fragment_base64"`
 	MediaType string  `json:"media_type"`
+	// What the document says of itself, to be held against it.
+	Issuer    *string `json:"issuer"`
+	Feed      *string `json:"feed"`
+	Namespace *string `json:"namespace"`
 }
 
 // requestError says which request of which file is wrong, and where.
@@ -91,21 +98,74 @@ func eachRequest(file string, stdin io.Reader, do func(request) error) error {
 			}
 			return eachOfList(file, number, append(line, rest...), do)
 		case len(text) > 0:
-			req, err := parseRequest(line)
+			value := &valueLines{lines: lines, first: line}
+			req, err := value.parse()
 			if err == nil {
 				err = do(req)
 			} else {
-				err = &requestError{file, number, index, err}
+				err = &requestError{file, number + lineOf(value.text, offsetOf(err)) - 1, index, err}
 			}
 			if err != nil {
 				return err
 			}
+			last = last || value.ended
+			number += value.more
 			index++
 		}
 		if last {
 			return nil
 		}
 	}
+}
+
+// valueLines reads one request that begins in a line, and the lines after it only where it is not complete: whoever sent a
+// complete one waits for its answer.
+type valueLines struct {
+	lines *bufio.Reader
+	first []byte
+	// text is all that was read, more the number of lines after the first.
+	text  []byte
+	more  int
+	ended bool
+	rest  []byte
+}
+
+func (v *valueLines) Read(p []byte) (int, error) {
+	if len(v.rest) == 0 && v.text == nil {
+		v.text, v.rest = v.first, v.first
+	} else if len(v.rest) == 0 {
+		if v.ended {
+			return 0, io.EOF
+		}
+		line, err := readLine(v.lines)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return 0, err
+		}
+		v.ended = err != nil
+		// A line that begins a request of its own says that the one before it is broken.
+		if bytes.HasPrefix(line, []byte("{")) || len(v.text)+len(line) > maxRequestLine {
+			return 0, io.ErrUnexpectedEOF
+		}
+		v.text, v.rest, v.more = append(bytes.Clone(v.text), line...), line, v.more+1
+		if len(line) == 0 {
+			return 0, io.EOF
+		}
+	}
+	n := copy(p, v.rest)
+	v.rest = v.rest[n:]
+	return n, nil
+}
+
+func (v *valueLines) parse() (request, error) {
+	if !bytes.HasPrefix(bytes.TrimSpace(v.first), []byte("{")) {
+		v.text = v.first
+		return parseRequest(v.text)
+	}
+	var raw json.RawMessage
+	// What is wrong is said by parseRequest, of all that belongs to the request.
+	_ = json.NewDecoder(v).Decode(&raw)
+	v.text = bytes.TrimRight(v.text, "\r\n")
+	return parseRequest(v.text)
 }
 
 func readLine(r *bufio.Reader) ([]byte, error) {
@@ -226,26 +286,53 @@ func (r *request) fill(input []byte) error {
 	if err != nil {
 		return nil // there is no such point: an answer, not broken input
 	}
-	if r.takesFragment() && isFragment(input) {
+	if r.takesFragment() {
 		return r.fillFragment(input)
 	}
 	if err := checkShape(input, reflect.TypeOf(empty)); err != nil {
 		return err
 	}
-	r.Input, err = enforcer.DecodeInput(r.Name, input)
+	if r.Input, err = enforcer.DecodeInput(r.Name, input); err == nil {
+		r.agentPaths(input)
+	}
 	return err
+}
+
+// The agent's own names: a request is held against them, and they are no choice of the host's (policy contract, section 2.3).
+const (
+	layerPaths   = "/run/mounts/scsi/m[0-9]+"
+	rwPaths      = "/run/gcs/c/[0-9a-fA-F]{64}"
+	plan9Root    = "/run/gcs/c"
+	plan9Targets = "/mounts/m[0-9]+"
+)
+
+// agentPaths fills in what the agent adds to a request, where the request does not name it.
+func (r *request) agentPaths(input []byte) {
+	var keys map[string]json.RawMessage
+	if json.Unmarshal(input, &keys) != nil {
+		return
+	}
+	fill := func(key string, to *string, value string) {
+		if keys[key] == nil {
+			*to = value
+		}
+	}
+	switch in := r.Input.(type) {
+	case enforcer.MountDeviceInput:
+		fill("mountPathRegex", &in.MountPathRegex, layerPaths)
+		r.Input = in
+	case enforcer.RWMountDeviceInput:
+		fill("mountPathRegex", &in.MountPathRegex, rwPaths)
+		r.Input = in
+	case enforcer.Plan9MountInput:
+		fill("rootPrefix", &in.RootPrefix, plan9Root)
+		fill("mountPathPrefix", &in.MountPathPrefix, plan9Targets)
+		r.Input = in
+	}
 }
 
 func (r *request) takesFragment() bool {
 	return r.Name == enforcer.PointLoadFragment || r.Name == enforcer.PointLoadTransparencyTrustList
-}
-
-func isFragment(input []byte) bool {
-	var keys map[string]json.RawMessage
-	if json.Unmarshal(input, &keys) != nil {
-		return false
-	}
-	return keys["path"] != nil || keys["fragment_base64"] != nil || len(keys) == 0
 }
 
 // trustListType is the media type of transparency trust lists (policy contract, section 2.6).
@@ -259,8 +346,13 @@ func (r *request) fillFragment(input []byte) error {
 	if err := json.Unmarshal(input, &wire); err != nil {
 		return err
 	}
+	if wire.Path == "" {
+		wire.Path = wire.LocalPath
+	} else if wire.LocalPath != "" {
+		return &shapeError{path: "local_path", text: "it is another name of path, and both are given"}
+	}
 	if (wire.Path == "") == (wire.Base64 == nil) {
-		return &shapeError{text: "want one of path and fragment_base64"}
+		return &shapeError{text: "want one of path and fragment_base64: the signed document, whose issuer, feed and SVN the policy is asked about"}
 	}
 	r.MediaType = wire.MediaType
 	if r.MediaType == "" && r.Name == enforcer.PointLoadTransparencyTrustList {
@@ -272,13 +364,31 @@ func (r *request) fillFragment(input []byte) error {
 			return &shapeError{path: "fragment_base64", text: "not base64: " + err.Error()}
 		}
 		r.Fragment = data
-		return nil
+		return wire.agree(data)
 	}
 	data, err := readFragment(wire.Path)
 	if err != nil {
 		return &shapeError{path: "path", text: err.Error()}
 	}
 	r.Fragment = data
+	return wire.agree(data)
+}
+
+// agree refuses names beside a document that are not the document's: its own are what is decided about.
+func (wire *wireFragment) agree(data []byte) error {
+	f, err := fragment.Open(data)
+	if err != nil {
+		return nil // the answer says so
+	}
+	for _, said := range []struct {
+		key  string
+		want *string
+		is   string
+	}{{"issuer", wire.Issuer, f.Issuer}, {"feed", wire.Feed, f.Feed}, {"namespace", wire.Namespace, f.Namespace}} {
+		if said.want != nil && *said.want != said.is {
+			return &shapeError{path: said.key, text: fmt.Sprintf("got %.256q, and the document says %.256q", *said.want, said.is)}
+		}
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/cloister-cc/cloister/enforcer/entry"
 	denials "github.com/cloister-cc/cloister/enforcer/explain"
 	"github.com/cloister-cc/cloister/enforcer/fragment"
+	"github.com/cloister-cc/cloister/enforcer/point"
 	"github.com/cloister-cc/cloister/tools/cloister/policydoc"
 )
 
@@ -33,6 +35,109 @@ type session struct {
 	started map[string]bool
 	// targets are where overlays are.
 	targets map[string]bool
+	// refused are the requests that were refused, which may be why a later one is.
+	refused []refusedRequest
+}
+
+type refusedRequest struct {
+	index int
+	input enforcer.Input
+	// cause is why, in words.
+	cause string
+}
+
+func (r refusedRequest) String() string {
+	return fmt.Sprintf("request %d, %s, was refused: %s", r.index, r.input.Point(), r.cause)
+}
+
+// refuse remembers a refusal and says why it came about: by what the requests before have left, or as the policy has it.
+func (s *session) refuse(index int, r request, a answer, state string) (cause string) {
+	var denial *enforcer.Denial
+	switch {
+	case s.decides(r.Name, state, a):
+		cause = state
+	case errors.As(a.err, &denial):
+		cause = denials.Cause(denial)
+	default:
+		cause = "The policy could not decide."
+	}
+	if r.Input != nil {
+		s.refused = append(s.refused, refusedRequest{index, r.Input, cause})
+	}
+	return cause
+}
+
+// decides says that the state alone is the cause of a refusal. The framework names then whatever else no candidate allows,
+// of which there is none. A rule of the policy's own may look at other things.
+func (s *session) decides(name enforcer.Point, state string, a answer) bool {
+	var denial *enforcer.Denial
+	if state == "" || !errors.As(a.err, &denial) || !slices.ContainsFunc(s.doc.Points, func(p policydoc.PointRule) bool {
+		return p.Point == name && p.Rule == policydoc.Framework
+	}) {
+		return false
+	}
+	for _, start := range []string{"policy does not define", "framework_version", "rule for"} {
+		if strings.HasPrefix(denial.Rule, start) {
+			return false
+		}
+	}
+	return true
+}
+
+// whyNot lists refused requests that fit.
+func (s *session) whyNot(fits func(enforcer.Input) bool) string {
+	text := ""
+	for i := len(s.refused) - 1; i >= 0 && text == ""; i-- {
+		if fits(s.refused[i].input) {
+			text = s.refused[i].String()
+		}
+	}
+	return text
+}
+
+// noDisk says of the layers of an overlay which is no mounted disk, and why.
+func (s *session) noDisk(paths []string) string {
+	for i, path := range paths {
+		if _, ok := s.options.Devices[path]; ok {
+			continue
+		}
+		text := fmt.Sprintf("layerPaths[%d], %s, is not a mounted disk: ", i, point.Quote(path))
+		if why := s.whyNot(func(in enforcer.Input) bool {
+			device, ok := in.(enforcer.MountDeviceInput)
+			return ok && device.Target == path
+		}); why != "" {
+			return text + why
+		}
+		return text + "no request before it has mounted one there."
+	}
+	return ""
+}
+
+// noRootfs says why a container has no root file system.
+func (s *session) noRootfs(id string) string {
+	const text = "No root file system is mounted for this container: "
+	for i := len(s.refused) - 1; i >= 0; i-- {
+		overlay, ok := s.refused[i].input.(enforcer.MountOverlayInput)
+		if !ok || overlay.ContainerID != id {
+			continue
+		}
+		for _, path := range overlay.LayerPaths {
+			if why := s.whyNot(func(in enforcer.Input) bool {
+				device, ok := in.(enforcer.MountDeviceInput)
+				return ok && device.Target == path
+			}); why != "" {
+				return fmt.Sprintf("%s%s So request %d, mount_overlay, was refused too.", text, why, s.refused[i].index)
+			}
+		}
+		return text + s.refused[i].String()
+	}
+	if why := s.whyNot(func(in enforcer.Input) bool {
+		_, ok := in.(enforcer.MountDeviceInput)
+		return ok
+	}); why != "" {
+		return text + "there was no mount_overlay for it, and " + why
+	}
+	return text + "there was no mount_overlay for it, so no container of the policy is a candidate."
 }
 
 func newSession(e *enforcer.Enforcer, doc *policydoc.Policy, agentMounts bool) *session {
@@ -170,15 +275,17 @@ func (s *session) follow(in enforcer.Input, candidates []*entry.Container) {
 // state says what in the requests before keeps a request from being allowed, whatever the containers say. A policy that gives
 // no reasons leaves it to guess.
 func (s *session) state(in enforcer.Input) string {
-	const (
-		notCreated = "The container was not created by the requests before."
-		noOverlay  = "No layers were mounted for this container by the requests before, so it has no candidates."
-	)
 	created := func(id string) string {
-		if _, ok := s.started[id]; !ok {
-			return notCreated
+		if _, ok := s.started[id]; ok {
+			return ""
 		}
-		return ""
+		if why := s.whyNot(func(in enforcer.Input) bool {
+			create, ok := in.(enforcer.CreateContainerInput)
+			return ok && create.ContainerID == id
+		}); why != "" {
+			return "The container was not created: " + why
+		}
+		return "The container was not created by the requests before."
 	}
 	running := func(id string) string {
 		if _, ok := s.left[id]; !ok && created(id) == "" {
@@ -195,12 +302,13 @@ func (s *session) state(in enforcer.Input) string {
 		if _, taken := s.left[in.ContainerID]; taken || s.targets[in.Target] {
 			return "The requests before have mounted layers for this container, or at this target."
 		}
+		return s.noDisk(in.LayerPaths)
 	case enforcer.CreateContainerInput:
 		if created(in.ContainerID) == "" {
 			return "The container was created by the requests before; an id is good for one container."
 		}
 		if _, ok := s.left[in.ContainerID]; !ok {
-			return noOverlay
+			return s.noRootfs(in.ContainerID)
 		}
 	case enforcer.ExecInContainerInput:
 		return running(in.ContainerID)

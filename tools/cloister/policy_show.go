@@ -66,7 +66,7 @@ are computed are shown as what they come to. Values of env rules are in the poli
 
 // readPolicyDocument reads a policy that the user named.
 func readPolicyDocument(cmd *cobra.Command, name string) (*policydoc.Policy, error) {
-	text, err := readPolicy(name, cmd.InOrStdin())
+	text, err := readPolicy(cmd, name)
 	if err != nil {
 		return nil, err
 	}

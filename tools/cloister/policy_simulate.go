@@ -14,6 +14,7 @@ import (
 
 	"github.com/cloister-cc/cloister/enforcer"
 	"github.com/cloister-cc/cloister/enforcer/aci"
+	"github.com/cloister-cc/cloister/enforcer/fragment"
 )
 
 // judging are the flags of the commands that put requests to a policy.
@@ -107,8 +108,35 @@ type answer struct {
 	Reason       *answerReason          `json:"reason,omitempty"`
 	// Error is set when the policy could not decide, which is a refusal too.
 	Error string `json:"error,omitempty"`
+	// Fragment is what a refused document says of itself.
+	Fragment *answerFragment `json:"fragment,omitempty"`
 
 	err error
+}
+
+type answerFragment struct {
+	Issuer string `json:"issuer"`
+	// Feed is a fragment's, Subject a trust list's.
+	Feed    string `json:"feed,omitempty"`
+	Subject string `json:"subject,omitempty"`
+	// SVN is that of the signed header; a fragment may have another in its text, or only there.
+	SVN *int64 `json:"svn,omitempty"`
+}
+
+// aboutDocument reads what a document says of itself. One that cannot be read says nothing.
+func aboutDocument(r request) *answerFragment {
+	switch kind, err := fragment.KindOf(r.MediaType); {
+	case err != nil || r.Fragment == nil:
+	case kind == fragment.KindTrustList:
+		if list, err := fragment.OpenTrustList(r.Fragment); err == nil {
+			return &answerFragment{Issuer: list.Issuer, Subject: list.Subject, SVN: &list.SVN}
+		}
+	case kind == fragment.KindRego:
+		if f, err := fragment.Open(r.Fragment); err == nil {
+			return &answerFragment{Issuer: f.Issuer, Feed: f.Feed, SVN: f.HeaderSVN}
+		}
+	}
+	return nil
 }
 
 type answerReason struct {
@@ -134,6 +162,9 @@ func ask(ctx context.Context, e *enforcer.Enforcer, r request) answer {
 	default:
 		a.allow(r.Input, d)
 	}
+	if !a.Allowed {
+		a.Fragment = aboutDocument(r)
+	}
 	return a
 }
 
@@ -142,9 +173,47 @@ func decide(ctx context.Context, e *enforcer.Enforcer, r request) (*enforcer.Dec
 	case r.Fragment != nil:
 		return e.LoadFragment(ctx, r.Fragment, r.MediaType)
 	case r.Input == nil:
-		return nil, fmt.Errorf("enforcement point rule %.64q does not exist", string(r.Name))
+		return nil, fmt.Errorf("enforcement point rule %.64q does not exist%s", string(r.Name), nearPoint(string(r.Name)))
 	}
 	return e.Decide(ctx, r.Input)
+}
+
+// nearPoint suggests the point that a name comes nearest to.
+func nearPoint(name string) string {
+	nearest, least := "", 4
+	for _, info := range enforcer.Points() {
+		if n := typos(name, string(info.Point)); n < least {
+			nearest, least = string(info.Point), n
+		}
+	}
+	if nearest == "" {
+		return ""
+	}
+	return " (did you mean " + nearest + "?)"
+}
+
+// typos is how many characters have to be added, left out or changed to make b of a.
+func typos(a, b string) int {
+	if len(a) > 64 {
+		return len(a)
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }
 
 func (a *answer) allow(in enforcer.Input, d *enforcer.Decision) {
@@ -200,7 +269,7 @@ Exit codes: 0 every request was answered, 1 the policy or a fragment was not loa
 }
 
 func (s *policySimulate) run(cmd *cobra.Command, commands string) error {
-	text, err := readPolicy(s.policy, cmd.InOrStdin())
+	text, err := readPolicy(cmd, s.policy)
 	if err != nil {
 		return err
 	}
@@ -213,7 +282,7 @@ func (s *policySimulate) run(cmd *cobra.Command, commands string) error {
 		return err
 	}
 	index := 0
-	return eachRequest(commands, cmd.InOrStdin(), func(r request) error {
+	err = eachRequest(commands, cmd.InOrStdin(), func(r request) error {
 		a := ask(cmd.Context(), e, r)
 		if err := cmd.Context().Err(); err != nil {
 			return err
@@ -222,6 +291,10 @@ func (s *policySimulate) run(cmd *cobra.Command, commands string) error {
 		index++
 		return writeLine(cmd.OutOrStdout(), a)
 	})
+	if err == nil && index == 0 {
+		newUI(cmd.ErrOrStderr()).warn("policy simulate: %q has no request in it", commands)
+	}
+	return err
 }
 
 // writeLine writes v as one line at once: whoever reads it may be waiting before sending the next request.
