@@ -41,7 +41,7 @@ Exit codes: 0 they say the same, 1 something failed (wrong usage, too), 2 they d
 			if err == nil {
 				err = oneStdin(cmd, args...)
 			}
-			return asFailure(err)
+			return asFailure(cmd, err)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := diffPolicies(cmd, args[0], args[1], asJSON)
@@ -52,17 +52,17 @@ Exit codes: 0 they say the same, 1 something failed (wrong usage, too), 2 they d
 			return err
 		},
 	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asFailure(err) })
+	cmd.SetFlagErrorFunc(asFailure)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the differences as JSON")
 	return cmd
 }
 
 // asFailure keeps a usage error from looking like a difference.
-func asFailure(err error) error {
+func asFailure(cmd *cobra.Command, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &exitError{code: exitFailed, err: err}
+	return &exitError{code: exitFailed, err: fmt.Errorf("%w\nRun '%s --help' for usage.", err, cmd.CommandPath())} //nolint:staticcheck // main adds this line to usage errors
 }
 
 func diffPolicies(cmd *cobra.Command, nameA, nameB string, asJSON bool) error {

@@ -87,7 +87,8 @@ but the last set the scene, as "cloister policy simulate" takes them. It puts th
 is refused: in words, and as the nearest container with the fewest differences. Values of environment variables are never printed.
 
 A container is compared once its layers are mounted: begin with its mount_device and mount_overlay requests. Without them all
-containers of the policy are compared.
+containers of the policy are compared. What the agent adds to a request (mountPathRegex and the like) is filled in where its key is
+absent, as simulate does it.
 
 Exit codes: 0 explained, or allowed, which it says; 1 the policy was not loaded or the input is broken; 2 usage.`,
 		Example: `  cloister policy explain policy.rego requests.json

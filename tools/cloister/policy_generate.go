@@ -27,8 +27,9 @@ type policyGenerate struct {
 
 // policyResult is what --json prints.
 type policyResult struct {
-	SHA256     string `json:"sha256"` // of the text, in hex: HOST_DATA
-	HostData   string `json:"host_data"`
+	SHA256     string `json:"sha256"`    // of the text, in hex: HOST_DATA
+	HostData   string `json:"host_data"` // base64
+	HexData    string `json:"host_data_hex"`
 	APIVersion string `json:"api_version"`
 	Bytes      int    `json:"bytes"`
 	Output     string `json:"output,omitempty"`
@@ -85,7 +86,7 @@ func (g *policyGenerate) run(ctx context.Context, stdout, stderr io.Writer) erro
 	}
 	digest := sha256.Sum256(text)
 	result := policyResult{
-		SHA256: hex.EncodeToString(digest[:]), HostData: base64.StdEncoding.EncodeToString(digest[:]),
+		SHA256: hex.EncodeToString(digest[:]), HostData: base64.StdEncoding.EncodeToString(digest[:]), HexData: hex.EncodeToString(digest[:]),
 		APIVersion: g.options.APIVersion, Bytes: len(text), Output: g.out,
 	}
 	written := text

@@ -111,7 +111,7 @@ func TestPolicyGenerateOutputs(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := policyResult{
-		SHA256: digest, HostData: base64.StdEncoding.EncodeToString(sum[:]), APIVersion: "0.12.0", Bytes: len(text), Output: out,
+		SHA256: digest, HostData: base64.StdEncoding.EncodeToString(sum[:]), HexData: digest, APIVersion: "0.12.0", Bytes: len(text), Output: out,
 	}
 	if result != want {
 		t.Errorf("got %+v, want %+v", result, want)

@@ -29,7 +29,7 @@ type hashResult struct {
 	Carrier        string `json:"carrier"`          // policy or initdata
 	Algorithm      string `json:"algorithm"`        // sha256, but for initdata documents that say otherwise
 	PolicySHA256   string `json:"policy_sha256"`    // hex, of the policy's text; empty when an initdata document holds none
-	PolicyInBase64 bool   `json:"policy_in_base64"` // the input was decoded before it was hashed
+	PolicyInBase64 bool   `json:"policy_in_base64"` // with --base64 it was decoded before it was hashed, without it was not
 }
 
 func newPolicyHashCommand() *cobra.Command {
@@ -66,11 +66,11 @@ func (h *policyHash) run(cmd *cobra.Command, name string) error {
 	if err != nil {
 		return fmt.Errorf("policy hash %q: %w", name, err)
 	}
-	if h.json {
-		return encodeJSON(cmd.OutOrStdout(), result)
-	}
 	if note := suspicious(raw, result.Carrier == "policy" && !h.base64); note != "" {
 		newUI(cmd.ErrOrStderr()).warn("policy hash: %s", note)
+	}
+	if h.json {
+		return encodeJSON(cmd.OutOrStdout(), result)
 	}
 	return result.print(cmd.OutOrStdout())
 }
@@ -89,6 +89,7 @@ func (h *policyHash) hash(raw []byte) (hashResult, error) {
 		}
 		return result, nil
 	}
+	_, encoded := base64Policy(raw)
 	if h.base64 {
 		text, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(raw)))
 		if err != nil {
@@ -98,7 +99,7 @@ func (h *policyHash) hash(raw []byte) (hashResult, error) {
 	}
 	digest := sha256.Sum256(raw)
 	result := hashResult{
-		Bytes: len(raw), Carrier: "policy", Algorithm: "sha256", PolicySHA256: hexSHA256(raw), PolicyInBase64: h.base64,
+		Bytes: len(raw), Carrier: "policy", Algorithm: "sha256", PolicySHA256: hexSHA256(raw), PolicyInBase64: h.base64 || encoded,
 	}
 	result.set(digest[:])
 	return result, nil
@@ -118,12 +119,15 @@ func (r *hashResult) print(w io.Writer) error {
 
 // suspicious says why the digest may not be the one the user wants.
 func suspicious(raw []byte, asText bool) string {
-	switch text := bytes.TrimSpace(raw); {
+	_, encoded := base64Policy(raw)
+	switch {
 	case !asText:
 		return ""
-	case len(text) == 0:
+	case len(raw) == 0:
 		return "this is the digest of an empty text"
-	case bytes.HasPrefix(text, []byte("cGFja2FnZS")): // "package "
+	case len(bytes.TrimSpace(raw)) == 0:
+		return "the text is white space only, and no policy"
+	case encoded:
 		return "the file looks like a policy in base64; its text's digest is printed with --base64"
 	case bytes.HasPrefix(raw, []byte("\xef\xbb\xbf")):
 		return "the file starts with a byte order mark, which is part of the digest"

@@ -80,7 +80,8 @@ func lintPolicy(cmd *cobra.Command, name string, asJSON, strict bool) error {
 		err = result.print(cmd.OutOrStdout())
 	}
 	if err == nil && (result.Errors > 0 || strict && result.Warnings > 0) {
-		return &exitError{code: exitFailed, err: errors.New("policy lint: " + result.counts())}
+		// The output says it all.
+		return &exitError{code: exitFailed, err: errors.New("")}
 	}
 	return err
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -18,18 +20,21 @@ import (
 
 // shownPolicy is what --json prints; the lists are the policy's own.
 type shownPolicy struct {
-	HostData         string                `json:"host_data"` // hex
-	Bytes            int                   `json:"bytes"`
-	Syntax           string                `json:"rego_syntax"`
-	APIVersion       string                `json:"api_version"`
-	FrameworkVersion string                `json:"framework_version"`
-	Judge            shownJudge            `json:"judge"`
-	Reason           bool                  `json:"gives_reasons"`
-	Flags            []policydoc.Flag      `json:"flags"`
-	Points           []policydoc.PointRule `json:"points"`
-	OwnRules         []string              `json:"own_rules,omitempty"`
-	Lists            map[string]any        `json:"lists"`
-	Unread           []string              `json:"unread_lists,omitempty"`
+	HostData         string `json:"host_data"`     // base64, as launchers take it
+	HostDataHex      string `json:"host_data_hex"` // as reports and verifiers print it
+	Bytes            int    `json:"bytes"`
+	Syntax           string `json:"rego_syntax"`
+	APIVersion       string `json:"api_version"`
+	FrameworkVersion string `json:"framework_version"`
+	// Nothing says why the policy allows nothing, or nothing that the framework decides; it is empty where it can.
+	Nothing  string                `json:"allows_nothing,omitempty"`
+	Judge    shownJudge            `json:"judge"`
+	Reason   bool                  `json:"gives_reasons"`
+	Flags    []policydoc.Flag      `json:"flags"`
+	Points   []policydoc.PointRule `json:"points"`
+	OwnRules []string              `json:"own_rules,omitempty"`
+	Lists    map[string]any        `json:"lists"`
+	Unread   []string              `json:"unread_lists,omitempty"`
 }
 
 type shownJudge struct {
@@ -78,9 +83,10 @@ func readPolicyDocument(cmd *cobra.Command, name string) (*policydoc.Policy, err
 }
 
 func shown(doc *policydoc.Policy) shownPolicy {
+	digest, _ := hex.DecodeString(doc.SHA256)
 	return shownPolicy{
-		HostData: doc.SHA256, Bytes: doc.Bytes, Syntax: doc.Syntax, APIVersion: doc.APIVersion, FrameworkVersion: doc.FrameworkVersion,
-		Judge: shownJudge{doc.Judge, doc.NotPlain}, Reason: doc.HasReason, Flags: doc.Flags, Points: doc.Points, OwnRules: doc.OwnRules,
+		HostData: base64.StdEncoding.EncodeToString(digest), HostDataHex: doc.SHA256, Bytes: doc.Bytes, Syntax: doc.Syntax, APIVersion: doc.APIVersion, FrameworkVersion: doc.FrameworkVersion,
+		Nothing: doc.AllowsNothing(), Judge: shownJudge{doc.Judge, doc.NotPlain}, Reason: doc.HasReason, Flags: doc.Flags, Points: doc.Points, OwnRules: doc.OwnRules,
 		Lists: doc.Lists(), Unread: doc.Unread,
 	}
 }
@@ -139,14 +145,18 @@ func printPolicy(w io.Writer, doc *policydoc.Policy) error {
 	if !doc.HasReason {
 		reason = "refusals are not explained (no rule reason)"
 	}
-	p.rows("  ", [][]string{
+	head := [][]string{
 		{"HOST_DATA", doc.SHA256},
 		{"size", fmt.Sprintf("%d bytes, Rego %s", doc.Bytes, doc.Syntax)},
 		{"api", orNoVersion(doc.APIVersion) + ", the agent's is " + aci.APIVersion},
 		{"framework", orNoVersion(doc.FrameworkVersion) + ", the agent's is " + aci.FrameworkVersion},
 		{"judge", judge},
 		{"reasons", reason},
-	})
+	}
+	if nothing := doc.AllowsNothing(); nothing != "" {
+		head = append(head, []string{"allows", nothing})
+	}
+	p.rows("  ", head)
 	p.flags(doc)
 	p.points(doc)
 	for _, name := range doc.Unread {
@@ -186,7 +196,7 @@ func (p *printer) points(doc *policydoc.Policy) {
 		if r.Rule == policydoc.Absent && r.Older {
 			rule = "absent, default of an older policy"
 		}
-		rows = append(rows, []string{string(r.Point), r.Since, rule, r.Effect()})
+		rows = append(rows, []string{string(r.Point), r.Since, rule, doc.Effect(r)})
 	}
 	p.section("points", rows)
 	if len(doc.OwnRules) > 0 {
@@ -205,7 +215,7 @@ func (p *printer) container(c *entry.Container) {
 	rows := [][]string{
 		{"command", command},
 		{"working dir", c.WorkingDir},
-		{"layers", strconv.Itoa(len(c.Layers))},
+		{"layers, base first", layersText(c.Layers)},
 	}
 	if u := c.User; u != nil {
 		var groups []string
@@ -281,6 +291,17 @@ func (p *printer) others(doc *policydoc.Policy) {
 		rows = append(rows, []string{t.Subject, strconv.FormatInt(t.MinimumSVN, 10), strings.Join(t.AllowedLedgers, ","), t.Issuer})
 	}
 	p.section("transparency trust lists", rows)
+}
+
+// layersText shortens root hashes: enough to tell them apart; --json has them whole.
+func layersText(layers []string) string {
+	short := make([]string, len(layers))
+	for i, hash := range layers {
+		if short[i] = hash; len(hash) > 12 {
+			short[i] = hash[:12] + "..."
+		}
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%d: %s", len(layers), strings.Join(short, " ")), ": ")
 }
 
 func yesNo(b bool) string {

@@ -246,6 +246,9 @@ COMMANDS may also hold one request a line; "-" reads them from standard input an
 are those of docs/policy.md; one that is missing is an empty value, one that is unknown an error. The input of load_fragment is
 {"path": FILE} or {"fragment_base64": "..."}. No mount is accepted but those of the policy, unless --agent-mounts is given.
 
+What the agent adds to a request is filled in where its key is absent: mountPathRegex (/run/mounts/scsi/m[0-9]+ of mount_device,
+/run/gcs/c/[0-9a-fA-F]{64} of rw_mount_device), rootPrefix and mountPathPrefix of plan9_mount.
+
 Exit codes: 0 every request was answered, 1 the policy or a fragment was not loaded or the input is broken, 2 usage.`,
 		Example: `  cloister policy simulate --policy policy.rego requests.json
   echo '{"name": "dump_stacks", "input": {}}' | cloister policy simulate --policy policy.rego -`,

@@ -56,6 +56,30 @@ func keep[T any](p *Policy, e *evaluation, name string, list []T, value func(T) 
 	}
 }
 
+// duplicates reports keys that are written twice in one object. The syntax tree has both, side by side.
+func (p *Policy) duplicates(path string, t *ast.Term) {
+	switch v := t.Value.(type) {
+	case *ast.Array:
+		for i := range v.Len() {
+			p.duplicates(fmt.Sprintf("%s[%d]", path, i), v.Elem(i))
+		}
+	case ast.Object:
+		seen := map[string]bool{}
+		v.Foreach(func(k, value *ast.Term) {
+			key := k.String()
+			if s, ok := k.Value.(ast.String); ok {
+				key = string(s)
+			}
+			inner := path + "." + key
+			if seen[key] {
+				p.problem(DuplicateKey, inner, "%.64q is there twice, and the later one counts", key)
+			}
+			seen[key] = true
+			p.duplicates(inner, value)
+		})
+	}
+}
+
 func readList[T any](p *Policy, e *evaluation, name string, read func(object) T) []T {
 	v, known := e.value(name)
 	if !known {

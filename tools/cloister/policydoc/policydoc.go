@@ -78,6 +78,8 @@ const (
 	UnknownField
 	// MissingField: the framework looks for it.
 	MissingField
+	// DuplicateKey: of two values under one key, the later counts.
+	DuplicateKey
 )
 
 // FlagNames are the switches of the contract.
@@ -139,6 +141,11 @@ func Read(ctx context.Context, text []byte) (*Policy, error) {
 		p.plainLists(e, &plain.Data)
 	} else {
 		p.lists(e)
+		for _, name := range slices.Concat(listNames, versionNames, FlagNames()) {
+			if v := e.single(name); v != nil {
+				p.duplicates(name, v)
+			}
+		}
 	}
 	return p, nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/cloister-cc/cloister/enforcer"
+	"github.com/cloister-cc/cloister/enforcer/aci"
 )
 
 // Way says how a policy decides an enforcement point.
@@ -52,6 +53,53 @@ func (r PointRule) Effect() string {
 		return "own rule"
 	}
 	return way
+}
+
+// flagOf are the flags that decide a point of the framework alone.
+var flagOf = map[enforcer.Point]string{
+	enforcer.PointGetProperties:  "allow_properties_access",
+	enforcer.PointDumpStacks:     "allow_dump_stacks",
+	enforcer.PointRuntimeLogging: "allow_runtime_logging",
+	enforcer.PointHostNetwork:    "allow_host_network",
+}
+
+// Effect is the decision at a point, with what it hangs on.
+func (p *Policy) Effect(r PointRule) string {
+	effect := r.Effect()
+	if target := p.Misdelegated[string(r.Point)]; target != "" {
+		return effect + ": data.framework." + target + " (lint: CLP106)"
+	}
+	if name := flagOf[r.Point]; name != "" && effect == "framework" {
+		switch version, ok := ParseVersion(p.FrameworkVersion); {
+		case p.AllowsNothing() != "" || p.Custom[name] != "":
+		case !p.Flag(name):
+			return "refused (" + name + " is false)"
+		case r.Point == enforcer.PointHostNetwork && (!ok || version.Less(Version{0, 5, 0})):
+			return "refused (framework_version does not know " + name + ")"
+		default:
+			return "allowed (" + name + " is true)"
+		}
+	}
+	return effect
+}
+
+// AllowsNothing says why the policy cannot allow anything, or anything that the framework decides.
+func (p *Policy) AllowsNothing() string {
+	version, ok := ParseVersion(p.FrameworkVersion)
+	newest, _ := ParseVersion(aci.FrameworkVersion)
+	switch {
+	case p.APIVersion == "" && p.Custom["api_version"] == "":
+		return "nothing: it has no api_version"
+	case p.Custom["framework_version"] != "":
+		return ""
+	case p.FrameworkVersion == "":
+		return "nothing that the framework decides: it has no framework_version"
+	case !ok:
+		return "nothing that the framework decides: its framework_version is not MAJOR.MINOR.PATCH"
+	case newest.Less(version):
+		return "nothing that the framework decides: its framework_version is ahead of the agent's"
+	}
+	return ""
 }
 
 var listNames = []string{

@@ -24,6 +24,7 @@ const (
 	unknownField      code = 11
 	missingField      code = 12
 	unreadList        code = 13
+	duplicateKey      code = 14
 	defaultAllows     code = 101
 	defaultElse       code = 102
 	pointMissing      code = 103
@@ -31,6 +32,7 @@ const (
 	unknownPoint      code = 105
 	misdelegated      code = 106
 	ownRule           code = 107
+	pointNeeded       code = 108
 	opensLogging      code = 201
 	opensStacks       code = 202
 	opensScratch      code = 203
@@ -65,6 +67,7 @@ const (
 	ruleNever         code = 408
 	literalPattern    code = 409
 	anySource         code = 410
+	platformValue     code = 411
 	externalProcess   code = 501
 	svnZero           code = 502
 	issuerForm        code = 503
@@ -100,6 +103,7 @@ var codeTable = []struct {
 	{unknownField, Warning, "a field that nobody looks at", "correct the name, or leave the field out"},
 	{missingField, Error, "a field is missing that this `framework_version` has: the entry matches nothing", "add the field"},
 	{unreadList, Info, "a list cannot be known without a request, so it was not checked", "write the list as a constant"},
+	{duplicateKey, Error, "a key is there twice: the later one counts, and a reader sees the first", "leave one of them out"},
 	{defaultAllows, Warning, "no rule for a point that the `api_version` does not know: it is allowed by default", "raise api_version and add the rule, or start the agent with cloister.strict_api=1"},
 	{defaultElse, Info, "no rule for a point that the `api_version` does not know: the default refuses, or asks the framework", "nothing, if this is what you want"},
 	{pointMissing, Warning, "no rule for a point that the `api_version` knows: it is refused", "add the rule PATH := data.framework.PATH"},
@@ -107,6 +111,7 @@ var codeTable = []struct {
 	{unknownPoint, Warning, "a rule delegates to the framework and is no enforcement point", "correct the name; nobody asks this rule"},
 	{misdelegated, Error, "a point delegates to another rule of the framework than its own", "write PATH := data.framework.PATH"},
 	{ownRule, Info, "a rule of its own decides: it was not checked, and the policy is judged by the Rego engine", "nothing, if this is what you want"},
+	{pointNeeded, Error, "no rule for a point without which no container starts", "add the rule PATH := data.framework.PATH"},
 	{opensLogging, Warning, "the host may read the agent's log", "set allow_runtime_logging := false"},
 	{opensStacks, Warning, "the host may read the agent's stacks", "set allow_dump_stacks := false"},
 	{opensScratch, Warning, "writable layers may be unencrypted", "set allow_unencrypted_scratch := false"},
@@ -141,6 +146,7 @@ var codeTable = []struct {
 	{ruleNever, Warning, "a rule that no variable can match", "write NAME=value"},
 	{literalPattern, Info, "a pattern is compared literally, and looks like an expression", "use the strategy re2 if it is one"},
 	{anySource, Warning, "any directory of the sandbox may be mounted", "name the directory"},
+	{platformValue, Info, "the platform's variables may have any value, as the tools write it into every policy", "nothing, if the workload takes no order from them"},
 	{externalProcess, Warning, "a process may run in the guest itself, outside any container", "leave it out if nothing needs it"},
 	{svnZero, Warning, "`minimum_svn` is 0: fragments that were withdrawn are accepted", "use the version of the fragment you have read"},
 	{issuerForm, Error, "an issuer that is no did:x509: no fragment can have it", "use the issuer that the fragment's author names"},

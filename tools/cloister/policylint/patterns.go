@@ -131,7 +131,7 @@ func (l *linter) envRules(place string, rules []*entry.EnvRule) {
 	l.platform = nil
 	defer func() {
 		if len(l.platform) > 0 {
-			l.addAs(anyValue, Info, place+".env_rules", "the platform's variables may have any value: %s", printable(strings.Join(l.platform, ", ")))
+			l.add(platformValue, place+".env_rules", "the platform's variables may have any value: %s", printable(strings.Join(l.platform, ", ")))
 		}
 	}()
 	for i, r := range rules {

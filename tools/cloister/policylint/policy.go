@@ -54,6 +54,8 @@ func (l *linter) form() {
 			l.add(unknownField, p.Path, "%s", p.Text)
 		case policydoc.MissingField:
 			l.add(missingField, p.Path, "%s", p.Text)
+		case policydoc.DuplicateKey:
+			l.add(duplicateKey, p.Path, "%s", p.Text)
 		}
 	}
 	for _, name := range l.doc.Unread {
@@ -117,7 +119,7 @@ func (l *linter) absent(r policydoc.PointRule) {
 	case l.doc.APIVersion == "" || !slices.Contains(askedPoints, r.Point):
 		// Of a policy without a version all is said; what nobody asks needs no rule.
 	case slices.Contains(neededPoints, r.Point):
-		l.addAs(pointMissing, Error, name, "there is no rule %s, so it is refused, and no container can start", name)
+		l.add(pointNeeded, name, "there is no rule %s, so it is refused, and no container can start", name)
 	default:
 		l.add(pointMissing, name, "there is no rule %s, so it is refused", name)
 	}

@@ -78,13 +78,9 @@ type linter struct {
 }
 
 func (l *linter) add(c code, path, format string, args ...any) {
-	l.addAs(c, c.row().Severity, path, format, args...)
-}
-
-func (l *linter) addAs(c code, severity Severity, path, format string, args ...any) {
 	row := c.row()
 	l.findings = append(l.findings, Finding{
-		Code: row.Code, Severity: severity, Path: path, Message: fmt.Sprintf(format, args...),
+		Code: row.Code, Severity: row.Severity, Path: path, Message: fmt.Sprintf(format, args...),
 		Fix: strings.ReplaceAll(row.Fix, "PATH", path),
 	})
 }

@@ -207,7 +207,9 @@ func TestLintCodes(t *testing.T) {
 		{"CLP101", "exec_in_container", all(versions("0.1.0", "0.5.0"), noRule("exec_in_container")), noRule("exec_in_container")},
 		{"CLP102", "rw_mount_device", all(versions("0.10.0", "0.5.0"), noRule("rw_mount_device")), noRule("rw_mount_device")},
 		{"CLP102", "host_network", all(versions("0.11.1", "0.5.0"), noRule("host_network")), noRule("host_network")},
-		{"CLP103", "create_container", noRule("create_container"), noRule("mount_cims")},
+		{"CLP014", "fragments[0].feed", rule("fragments", `[{"feed": "f", "feed": "g"}]`), rule("fragments", `[{"feed": "f"}]`)},
+		{"CLP014", "external_processes[0].env_rules[1].name", rule("external_processes", `[{"env_rules": [{}, {"name": "A", "name": "A"}]}]`), rule("external_processes", `[{"env_rules": [{}, {"name": "A"}]}]`)},
+		{"CLP108", "create_container", noRule("create_container"), noRule("mount_cims")},
 		{"CLP103", "dump_stacks", noRule("dump_stacks"), noRule("log_provider")},
 		{"CLP104", "exec_external", rule("exec_external", `{"allowed": true, "env_list": null}`), rule("exec_external", `{"allowed": false}`)},
 		{"CLP105", "mount_devise", rule("mount_devise", "data.framework.mount_device"), nothing},
@@ -284,7 +286,7 @@ func TestLintCodes(t *testing.T) {
 		{"CLP404", env0 + ".pattern", env(envRule("re2", "A=.*")), env(envRule("re2", "A=[a-z]*"))},
 		{"CLP404", env0 + ".pattern", env(envRule("re2", `(?:A=[\s\S]+)`)), env(envRule("re2", `(?:A=\S+)`))},
 		{"CLP404", env0 + ".value", env(splitRule("string", "A", "re2", ".+")), env(splitRule("string", "A", "re2", "[0-9]+"))},
-		{"CLP404", "containers[0].env_rules", env(envRule("re2", "HOSTNAME=.+"), envRule("re2", "IDENTITY_HEADER=.+")), env(envRule("re2", "HOSTNAME=[a-z]+"))},
+		{"CLP411", "containers[0].env_rules", env(envRule("re2", "HOSTNAME=.+"), envRule("re2", "IDENTITY_HEADER=.+")), env(envRule("re2", "HOSTNAME=[a-z]+"))},
 		{"CLP405", env0 + ".pattern", env(envRule("re2", ".+=.+")), env(envRule("re2", "(?i)(FABRIC)_.+=.+"))},
 		{"CLP405", env0 + ".pattern", env(envRule("re2", ".*")), nothing},
 		{"CLP405", env0 + ".pattern", env(envRule("re2", "LD_.+=.+")), env(envRule("re2", "APP_.+=[0-9]"))},
@@ -371,7 +373,7 @@ func TestLintNamesEveryAbsentPoint(t *testing.T) {
 	for _, p := range enforcer.Points() {
 		code := want[p.Default]
 		if p.Since == "0.1.0" {
-			code = "CLP103"
+			code = "CLP108"
 		}
 		if got[string(p.Point)] != code {
 			t.Errorf("%s: got %q, want %q", p.Point, got[string(p.Point)], code)
