@@ -146,7 +146,7 @@ func (v *valueLines) Read(p []byte) (int, error) {
 		if bytes.HasPrefix(line, []byte("{")) || len(v.text)+len(line) > maxRequestLine {
 			return 0, io.ErrUnexpectedEOF
 		}
-		v.text, v.rest, v.more = append(bytes.Clone(v.text), line...), line, v.more+1
+		v.text, v.rest, v.more = append(v.text, line...), line, v.more+1
 		if len(line) == 0 {
 			return 0, io.EOF
 		}
