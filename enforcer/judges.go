@@ -44,6 +44,32 @@ var pointNames = func() []string {
 	return names
 }()
 
+// chooseBefore is choose until the context ends. The engine's parser and compiler cannot be stopped: what was begun goes on by itself, and its
+// result is thrown away.
+func chooseBefore(ctx context.Context, policy []byte, opts Options) (judge, JudgeName, error, error) {
+	type chosen struct {
+		judge         judge
+		name          JudgeName
+		notPlain, err error
+	}
+	done := make(chan chosen, 1)
+	go func() {
+		c := chosen{err: errors.New("the engine failed on the text")}
+		defer func() {
+			_ = recover() // c says so
+			done <- c
+		}()
+		j, name, notPlain, err := choose(ctx, policy, opts)
+		c = chosen{j, name, notPlain, err}
+	}()
+	select {
+	case c := <-done:
+		return c.judge, c.name, c.notPlain, c.err
+	case <-ctx.Done():
+		return nil, "", nil, ctx.Err()
+	}
+}
+
 // choose makes the judge of a policy. notPlain says why the compiled rules could not be taken.
 func choose(ctx context.Context, policy []byte, opts Options) (j judge, name JudgeName, notPlain, err error) {
 	var plain *plainJudge

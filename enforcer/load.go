@@ -50,7 +50,7 @@ func Load(ctx context.Context, policy []byte, opts Options) (e *Enforcer, err er
 	if aci.Nesting(policy) > aci.MaxNesting {
 		return nil, fmt.Errorf("load policy: brackets nest deeper than %d", aci.MaxNesting)
 	}
-	judge, name, notPlain, err := choose(ctx, policy, opts)
+	judge, name, notPlain, err := chooseBefore(ctx, policy, opts)
 	if err != nil {
 		return nil, fmt.Errorf("load policy: %w", err)
 	}

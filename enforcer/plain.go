@@ -19,8 +19,14 @@ import (
 // engine on the policy without its containers; what a fragment adds is data again, and goes to the compiled rules.
 type plainJudge struct {
 	*compiled.Judge
-	// engine compiles the framework when it is first needed: most pods load no fragment.
-	engine func() (*rego.Judge, error)
+	skeleton string
+	opts     Options
+
+	mu       sync.Mutex
+	compiled *rego.Judge
+
+	// commit makes a change of the engine and what follows from it one.
+	commit sync.Mutex
 }
 
 func newPlainJudge(policy []byte, opts Options) (*plainJudge, error) {
@@ -34,18 +40,30 @@ func newPlainJudge(policy []byte, opts Options) (*plainJudge, error) {
 	if err != nil {
 		return nil, err
 	}
-	skeleton := read.Skeleton
-	return &plainJudge{Judge: j, engine: sync.OnceValues(func() (*rego.Judge, error) {
-		// The text was read already: how long it takes is bounded by its size, and no request's context should end it for all.
-		return rego.New(context.Background(), skeleton, opts.rego())
-	})}, nil
+	return &plainJudge{Judge: j, skeleton: read.Skeleton, opts: opts}, nil
+}
+
+// engine compiles the framework when it is first needed: most pods load no fragment.
+func (j *plainJudge) engine(ctx context.Context) (*rego.Judge, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.compiled == nil {
+		opts := j.opts.rego()
+		opts.Skeleton = true
+		engine, err := rego.New(ctx, j.skeleton, opts)
+		if err != nil {
+			return nil, err
+		}
+		j.compiled = engine
+	}
+	return j.compiled, nil
 }
 
 // Decide judges one input.
 func (j *plainJudge) Decide(ctx context.Context, row *point.Row, in point.Input) (*point.Verdict, error) {
 	switch row.Point {
 	case point.LoadFragment, point.LoadTransparencyTrustList:
-		engine, err := j.engine()
+		engine, err := j.engine(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -56,7 +74,7 @@ func (j *plainJudge) Decide(ctx context.Context, row *point.Row, in point.Input)
 
 // LoadFragment asks the engine, and makes what the fragment adds ready for the compiled rules.
 func (j *plainJudge) LoadFragment(ctx context.Context, f *fragment.Fragment) (*point.Verdict, error) {
-	engine, err := j.engine()
+	engine, err := j.engine(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +84,9 @@ func (j *plainJudge) LoadFragment(ctx context.Context, f *fragment.Fragment) (*p
 	}
 	data, err := dataOf(rego.Extracts(v.Pending))
 	if err != nil {
+		return nil, &fragment.Error{Reason: fragment.ReasonEval, Err: err}
+	}
+	if err := j.CheckFragments(data); err != nil {
 		return nil, &fragment.Error{Reason: fragment.ReasonEval, Err: err}
 	}
 	v.Pending = &fragmentPending{judge: j, engine: v.Pending, data: data}
@@ -107,12 +128,16 @@ type fragmentPending struct {
 
 // Commit implements point.Pending.
 func (p *fragmentPending) Commit() (undo func() error, err error) {
+	p.judge.commit.Lock()
+	defer p.judge.commit.Unlock()
 	undoEngine, err := p.engine.Commit()
 	if err != nil {
 		return nil, err
 	}
 	before := p.judge.SetFragments(p.data)
 	return func() error {
+		p.judge.commit.Lock()
+		defer p.judge.commit.Unlock()
 		if err := undoEngine(); err != nil {
 			return err
 		}
@@ -123,7 +148,7 @@ func (p *fragmentPending) Commit() (undo func() error, err error) {
 
 // metadata is the state of the compiled rules with what the engine keeps of fragments.
 func (j *plainJudge) metadata() (map[string]any, error) {
-	engine, err := j.engine()
+	engine, err := j.engine(context.Background())
 	if err != nil {
 		return nil, err
 	}

@@ -40,8 +40,8 @@ type explained struct {
 	PolicyDecision string `json:"policy_decision"`
 }
 
-// explanation says why a request was refused, for a policy that lets the host read the log. Arguments and values of variables are left
-// out all the same.
+// explanation says why a request was refused, for a policy that lets the host read the log. What the agent says of it leaves out arguments and
+// values of variables; ACI's text, which the refusal carries as well, repeats the arguments.
 func explanation(e *enforcer.Enforcer, in enforcer.Input, d *enforcer.Denial) string {
 	x := explained{Refused: d.Error(), Meaning: explain.Denial(d), PolicyDecision: d.PolicyDecision()}
 	c := e.Comparison(in)

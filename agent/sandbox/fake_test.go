@@ -61,6 +61,9 @@ func (m *fakeMount) Unmount(context.Context) error {
 func (s *fakeStorage) mount(op, target string) (Mount, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.fail == "panic "+op {
+		panic("told to panic")
+	}
 	if s.fail == op || s.fail == op+" "+filepath.Base(target) {
 		return nil, errors.New("told to fail")
 	}
@@ -73,6 +76,9 @@ func (s *fakeStorage) mount(op, target string) (Mount, error) {
 }
 
 func (s *fakeStorage) Open(_ context.Context, a storage.Address) (Candidate, error) {
+	if s.fail == "panic open" {
+		panic("told to panic")
+	}
 	root, ok := s.roots[a.String()]
 	if !ok {
 		return nil, errors.New("no such disk")

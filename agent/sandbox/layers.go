@@ -87,15 +87,18 @@ func (s *Sandbox) claimLayers(ctx context.Context, layers []storage.Address, ope
 // everything else about a layer. All are waited for, whatever becomes of one, so that each is either mounted or not.
 func (s *Sandbox) mountClaims(ctx context.Context, claims []*claim, u *undo) error {
 	var group errgroup.Group
+	var panics panicked
 	group.SetLimit(disksAtOnce)
 	failed := make([]error, len(claims))
 	for i, cl := range claims {
 		group.Go(func() error {
+			defer panics.keep()
 			cl.mount, failed[i] = s.cfg.Storage.MountLayer(ctx, cl.candidate, s.fs(cl.target))
 			return nil
 		})
 	}
 	_ = group.Wait()
+	panics.again()
 	var first error
 	for i, cl := range claims {
 		if failed[i] != nil {
@@ -125,6 +128,7 @@ const disksAtOnce = 4
 // returned with an error too, for closing.
 func (s *Sandbox) openLayers(ctx context.Context, layers []storage.Address) (map[storage.Address]Candidate, error) {
 	var mu sync.Mutex
+	var panics panicked
 	opened := map[storage.Address]Candidate{}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(disksAtOnce)
@@ -135,6 +139,7 @@ func (s *Sandbox) openLayers(ctx context.Context, layers []storage.Address) (map
 		}
 		seen[a] = true
 		group.Go(func() error {
+			defer panics.keep()
 			c, err := s.cfg.Storage.Open(ctx, a)
 			if err != nil {
 				return invalid("layer at %s: %v", a, err)
@@ -146,7 +151,30 @@ func (s *Sandbox) openLayers(ctx context.Context, layers []storage.Address) (map
 		})
 	}
 	err := group.Wait()
+	panics.again()
 	return opened, err
+}
+
+// panicked carries a panic from a goroutine of a request to the request's own, where it poisons the sandbox like any other. Left where it
+// happened it would end the agent, which is PID 1.
+type panicked struct {
+	mu    sync.Mutex
+	value any
+}
+
+func (p *panicked) keep() {
+	if r := recover(); r != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.value = r
+	}
+}
+
+// again panics if one of the goroutines did; all of them have ended.
+func (p *panicked) again() {
+	if p.value != nil {
+		panic(p.value)
+	}
 }
 
 // mountFailed is a mount that did not happen; when it left something behind the sandbox is poisoned.

@@ -231,14 +231,24 @@ func TestBuiltInPause(t *testing.T) {
 	}
 }
 
+// TestPanicPoisons: also in the goroutines that read and mount disks, where the host's bytes are parsed.
 func TestPanicPoisons(t *testing.T) {
-	b := newBench(t, testPolicy(""))
-	b.cfg.Runtime = nil
-	if err := b.CreateContainer(t.Context(), web(t, "w", nil)); status.Code(err) != codes.Internal {
-		t.Fatalf("got %v, want Internal", err)
-	}
-	if err := b.CreateContainer(t.Context(), web(t, "w", nil)); status.Code(err) != codes.FailedPrecondition {
-		t.Fatalf("got %v, want a refusal", err)
+	for name, arm := range map[string]func(*bench){
+		"runtime": func(b *bench) { b.cfg.Runtime = nil },
+		"open":    func(b *bench) { b.storage.fail = "panic open" },
+		"layer":   func(b *bench) { b.storage.fail = "panic layer" },
+		"overlay": func(b *bench) { b.storage.fail = "panic overlay" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, testPolicy(""))
+			arm(b)
+			if err := b.CreateContainer(t.Context(), web(t, "w", nil)); status.Code(err) != codes.Internal {
+				t.Fatalf("got %v, want Internal", err)
+			}
+			if err := b.CreateContainer(t.Context(), web(t, "w", nil)); status.Code(err) != codes.FailedPrecondition {
+				t.Fatalf("got %v, want a refusal", err)
+			}
+		})
 	}
 }
 

@@ -31,10 +31,10 @@ func newCapSet(names []string) capSet {
 			s.known |= 1 << bit
 			continue
 		}
-		if at, found := slices.BinarySearch(s.other, name); !found {
-			s.other = slices.Insert(s.other, at, name)
-		}
+		s.other = append(s.other, name)
 	}
+	slices.Sort(s.other)
+	s.other = slices.Compact(s.other)
 	return s
 }
 

@@ -99,7 +99,7 @@ func (q *question) known(r *envRules, env string) bool {
 		return false
 	}
 	for i := range r.rules {
-		if !q.step() {
+		if !q.work(len(env)) {
 			return false
 		}
 		if r.rules[i].matches(env) {
@@ -119,7 +119,7 @@ func (q *question) requiredOK(r *envRules, envs []string) bool {
 	}
 	for i := range r.rules {
 		rule := &r.rules[i]
-		if rule.required && !slices.ContainsFunc(envs, func(env string) bool { return q.step() && rule.matches(env) }) {
+		if rule.required && !slices.ContainsFunc(envs, func(env string) bool { return q.work(len(env)) && rule.matches(env) }) {
 			return false
 		}
 	}

@@ -1,18 +1,12 @@
 package compiled
 
 import (
+	"fmt"
 	"hash/maphash"
 	"slices"
 
 	"github.com/cloister-cc/cloister/enforcer/entry"
 )
-
-// sources are where container definitions come from.
-type sources struct {
-	policy *entry.Data
-	// fragments are what loaded fragments add, completed by their own framework version already.
-	fragments []*entry.Data
-}
 
 // container is one definition with what comparisons need, made when it is first compared.
 type container struct {
@@ -63,20 +57,53 @@ func hashOf(list []string) uint64 {
 	return h.Sum64()
 }
 
-// index builds what look-ups need. The order of containers is the policy's, then the fragments' in the order they were loaded.
-func (j *Judge) index() {
-	all := entry.Complete(j.sources.policy.Containers, j.written)
-	var rules []*entry.PlatformRule
-	if !j.older("0.5.0") {
-		rules = j.sources.policy.PlatformRules
-	}
-	processes := j.sources.policy.ExternalProcesses
-	for _, f := range j.sources.fragments {
-		all = append(slices.Clip(all), f.Containers...)
+// maxVariants bounds what platform rules make of the containers: each rule makes a variant of each. Entries are the environment rules and
+// mounts of all variants.
+const (
+	maxVariants       = 1 << 16
+	maxVariantEntries = 1 << 22
+)
+
+var errVariants = fmt.Errorf("platform rules: want at most %d variants of containers, with %d environment rules and mounts", maxVariants, maxVariantEntries)
+
+// lists joins what the policy and the fragments define. The order of containers is the policy's, then the fragments' in the order they
+// were loaded.
+func (j *Judge) lists(fragments []*entry.Data) (containers []*entry.Container, rules []*entry.PlatformRule, processes []*entry.ExternalProcess) {
+	containers = entry.Complete(j.policy.Containers, j.written)
+	rules = entry.RulesOf(j.policy.PlatformRules, j.written)
+	processes = j.policy.ExternalProcesses
+	for _, f := range fragments {
+		containers = append(slices.Clip(containers), f.Containers...)
 		rules = append(slices.Clip(rules), f.PlatformRules...)
 		processes = append(slices.Clip(processes), f.ExternalProcesses...)
 	}
-	j.universe = newUniverse(entry.Candidates(all, rules))
+	return containers, rules, processes
+}
+
+// CheckFragments says whether SetFragments can take them.
+func (j *Judge) CheckFragments(fragments []*entry.Data) error {
+	containers, rules, _ := j.lists(fragments)
+	if len(rules) == 0 {
+		return nil
+	}
+	inContainers, inRules := 0, 0
+	for _, c := range containers {
+		inContainers += len(c.EnvRules) + len(c.Mounts)
+	}
+	for _, r := range rules {
+		inRules += len(r.EnvRules) + len(r.Mounts)
+	}
+	// Each factor is bounded by the size of the text, so the products fit.
+	if len(containers)*len(rules) > maxVariants || inContainers*len(rules)+inRules*len(containers) > maxVariantEntries {
+		return errVariants
+	}
+	return nil
+}
+
+// index builds what look-ups need.
+func (j *Judge) index() {
+	containers, rules, processes := j.lists(j.fragments)
+	j.universe = newUniverse(entry.Candidates(containers, rules))
 	j.externals = make([]*external, len(processes))
 	for i, p := range processes {
 		j.externals[i] = &external{ExternalProcess: p}

@@ -37,7 +37,8 @@ type Judge struct {
 	delegated  map[string]bool
 
 	mu        sync.Mutex
-	sources   sources
+	policy    *entry.Data
+	fragments []*entry.Data // completed for their own framework versions
 	universe  *universe
 	externals []*external
 	state     state
@@ -49,7 +50,7 @@ type Judge struct {
 func New(p *entry.Policy, opts Options) (*Judge, error) {
 	j := &Judge{
 		opts: opts, apiVersion: p.APIVersion, flags: p.Flags, reason: p.Reason, delegated: p.Delegated,
-		sources:  sources{policy: &p.Data},
+		policy:   &p.Data,
 		matchers: newMatchers(),
 	}
 	if p.APIVersion != "" {
@@ -66,6 +67,9 @@ func New(p *entry.Policy, opts Options) (*Judge, error) {
 	j.flags.CapabilityDropping = j.flags.CapabilityDropping && !j.older("0.2.2")
 	j.flags.HostNetwork = j.flags.HostNetwork && !j.older("0.5.0")
 	j.written = p.FrameworkVersion
+	if err := j.CheckFragments(nil); err != nil {
+		return nil, err
+	}
 	j.index()
 	j.matchers.warm(p.Data.Containers)
 	return j, nil
@@ -89,7 +93,7 @@ func (j *Judge) SetDefaultMounts(mounts []point.Mount) {
 func (j *Judge) SetFragments(fragments []*entry.Data) (before []*entry.Data) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	before, j.sources.fragments = j.sources.fragments, fragments
+	before, j.fragments = j.fragments, fragments
 	j.index()
 	j.state.generation++
 	return before
@@ -105,7 +109,7 @@ func (j *Judge) Decide(ctx context.Context, row *point.Row, in point.Input) (*po
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	q := &question{judge: j, ctx: ctx, row: row, in: in, generation: j.state.generation}
+	q := &question{judge: j, ctx: ctx, row: row, in: in, generation: j.state.generation, started: time.Now()}
 	v := q.decide()
 	if q.err != nil {
 		return nil, q.err
@@ -130,29 +134,29 @@ type question struct {
 	// allMatches is set when the verdict rests on which containers there are, not on one of them.
 	allMatches bool
 
-	steps   int
+	done    int
 	started time.Time
 	err     error
 }
 
-// deadlineSteps is how many comparisons pass between two looks at the clock.
-const deadlineSteps = 1 << 14
+// lookEvery is how much work passes between two looks at the clock.
+const lookEvery = 1 << 14
 
-// step counts a comparison. It answers false when the verdict has taken too long: everything that follows is without meaning and is
-// thrown away.
-func (q *question) step() bool {
-	q.steps++
-	if q.steps%deadlineSteps == 0 {
+// step counts a comparison.
+func (q *question) step() bool { return q.work(0) }
+
+// work counts a comparison with a string of n bytes: a pattern walks all of them. It answers false when the verdict has taken too
+// long: everything that follows is without meaning and is thrown away.
+func (q *question) work(n int) bool {
+	q.done += 1 + n/64
+	if q.done >= lookEvery {
+		q.done = 0
 		q.lookAtClock()
 	}
 	return q.err == nil
 }
 
 func (q *question) lookAtClock() {
-	if q.started.IsZero() {
-		// The first look starts the clock: what came before took some hundred microseconds.
-		q.started = time.Now()
-	}
 	switch {
 	case q.ctx.Err() != nil:
 		q.err = q.ctx.Err()

@@ -51,7 +51,7 @@ func (q *question) userOK(rule *entry.User, user point.User, groups []point.User
 }
 
 func (q *question) idNameOK(rule *entry.IDName, subject *point.User) bool {
-	if !q.step() {
+	if !q.work(len(subject.Name)) {
 		return false
 	}
 	switch rule.Strategy {
@@ -123,7 +123,7 @@ func (q *question) mountOK(in *point.CreateContainerInput, m *point.Mount, const
 }
 
 func (q *question) constraintOK(in *point.CreateContainerInput, m *point.Mount, c *entry.Mount) bool {
-	return q.step() && m.Destination != "" && m.Destination == c.Destination && m.Type == c.Type &&
+	return q.work(len(m.Source)) && m.Destination != "" && m.Destination == c.Destination && m.Type == c.Type &&
 		sameOptions(m.Options, c.Options) && q.sourceOK(in, m, c)
 }
 

@@ -145,18 +145,18 @@ func (e *envSummary) known(q *question, env string) bool {
 			continue
 		}
 		for _, p := range e.prefixed[env[:n]] {
-			if q.step() && p.matches(env) {
+			if q.work(len(env)) && p.matches(env) {
 				return true
 			}
 		}
 	}
 	for _, p := range e.open {
-		if q.step() && p.matches(env) {
+		if q.work(len(env)) && p.matches(env) {
 			return true
 		}
 	}
 	for i := range e.split {
-		if q.step() && e.split[i].matches(env) {
+		if q.work(len(env)) && e.split[i].matches(env) {
 			return true
 		}
 	}

@@ -119,7 +119,7 @@ func (l *load) secondInTime(ctx context.Context, sets []ast.Object) (*point.Verd
 func (l *load) second(ctx context.Context, sets []ast.Object) (*point.Verdict, error) {
 	var err error
 	l.code, err = bounded(ctx, l.judge, func() (*fragmentCode, error) {
-		return newFragmentCode(l.fragment, l.judge.text, l.base)
+		return newFragmentCode(l.fragment, l.judge.text, l.base, l.judge.opts.Skeleton)
 	})
 	if err != nil {
 		return nil, err

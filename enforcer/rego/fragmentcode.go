@@ -81,15 +81,15 @@ func bounded[T any](ctx context.Context, j *Judge, compile func() (T, error)) (T
 }
 
 // newFragmentCode parses a fragment as Rego v1 and, when that or its compilation fails, as v0, like a policy.
-func newFragmentCode(f *fragment.Fragment, policy string, base *snapshot) (*fragmentCode, error) {
-	code, errV1 := newFragmentCodeAs(f, policy, base, ast.RegoV1)
+func newFragmentCode(f *fragment.Fragment, policy string, base *snapshot, skeleton bool) (*fragmentCode, error) {
+	code, errV1 := newFragmentCodeAs(f, policy, base, skeleton, ast.RegoV1)
 	if errV1 == nil {
 		return code, nil
 	}
 	if errors.As(errV1, new(*fragment.Error)) {
 		return nil, errV1
 	}
-	code, errV0 := newFragmentCodeAs(f, policy, base, ast.RegoV0)
+	code, errV0 := newFragmentCodeAs(f, policy, base, skeleton, ast.RegoV0)
 	if errV0 == nil {
 		return code, nil
 	}
@@ -99,13 +99,16 @@ func newFragmentCode(f *fragment.Fragment, policy string, base *snapshot) (*frag
 	return nil, errV1
 }
 
-func newFragmentCodeAs(f *fragment.Fragment, policy string, base *snapshot, version ast.RegoVersion) (*fragmentCode, error) {
+func newFragmentCodeAs(f *fragment.Fragment, policy string, base *snapshot, skeleton bool, version ast.RegoVersion) (*fragmentCode, error) {
 	module, err := ast.ParseModuleWithOpts("fragment.rego", f.Text, ast.ParserOptions{RegoVersion: version, Capabilities: language()})
 	if err != nil {
 		return nil, &parseError{fmt.Errorf("parse: %w", shortError(err))}
 	}
 	if err := checkFragment(module, f.Namespace); err != nil {
 		return nil, err
+	}
+	if skeleton && mentionsBeyond(module, func(name string) bool { return name == f.Namespace || base.kept[name] != nil }) {
+		return nil, &fragment.Error{Reason: fragment.ReasonEval, Err: errors.New("it reads documents besides its own package and those of fragments that stayed")}
 	}
 	quoted := strconv.Quote(f.Namespace)
 	helper, err := ast.ParseModuleWithOpts("parameters.rego", fmt.Sprintf(parameterText, f.Namespace, quoted, strconv.Quote(givenParameters)),
@@ -185,13 +188,22 @@ func selfContained(compiler *ast.Compiler, namespace string) bool {
 }
 
 func mentionsOthers(module *ast.Module, namespace string) bool {
-	others := false
-	own := ast.StringTerm(namespace)
+	return mentionsBeyond(module, func(name string) bool { return name == namespace })
+}
+
+// mentionsBeyond says whether a module reads a document other than the packages that known names.
+func mentionsBeyond(module *ast.Module, known func(name string) bool) bool {
+	beyond := false
 	look := func(ref ast.Ref) bool {
-		if len(ref) > 0 && ref[0].Equal(ast.DefaultRootDocument) && (len(ref) < 2 || !ref[1].Equal(own)) {
-			others = true
+		if len(ref) == 0 || !ref[0].Equal(ast.DefaultRootDocument) {
+			return beyond
 		}
-		return others
+		name := ast.String("")
+		if len(ref) > 1 {
+			name, _ = ref[1].Value.(ast.String)
+		}
+		beyond = beyond || !known(string(name))
+		return beyond
 	}
 	for _, imported := range module.Imports {
 		if ref, ok := imported.Path.Value.(ast.Ref); ok {
@@ -201,5 +213,5 @@ func mentionsOthers(module *ast.Module, namespace string) bool {
 	for _, r := range module.Rules {
 		ast.WalkRefs(r, look)
 	}
-	return others
+	return beyond
 }

@@ -20,6 +20,9 @@ type Options struct {
 	DefaultMounts, PrivilegedMounts []point.Mount
 	// EvalTimeout bounds one evaluation.
 	EvalTimeout time.Duration
+	// Skeleton says that the text is a policy without its lists, and that most of its state is kept elsewhere: a fragment that looks at
+	// either would see what is not so, and is refused.
+	Skeleton bool
 }
 
 // Judge holds one compiled policy and its state. All methods may be called concurrently: a verdict rests on one snapshot.

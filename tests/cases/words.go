@@ -90,7 +90,7 @@ var splitWords = []word{
 }
 
 // strangers are variables that no rule is meant to allow, but for the widest.
-var strangers = []string{"EVIL=1", "LD_PRELOAD=/x.so", "MODE=c", "MODE=ab", "xMODE=b", "MODE", "", "=", "LEVEL=1234", "HOSTNAME=", "HOSTNAME=a\nb", "PATH=/usr/bin:/bin ", "mode=a", "\xff=1"}
+var strangers = []string{"EVIL=1", "LD_PRELOAD=/x.so", "MODE=c", "MODE=ab", "xMODE=b", "MODE", "", "=", "LEVEL=1234", "HOSTNAME=", "HOSTNAME=a\nb", "PATH=/usr/bin:/bin ", "mode=a", "\u00ff=1"}
 
 // source of a mount in a policy, with what the agent may resolve it to. %s is the container's own directory for it.
 type mountWord struct {
