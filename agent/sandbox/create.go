@@ -136,10 +136,11 @@ func (s *Sandbox) startRuntime(ctx context.Context, req CreateRequest, c *Contai
 		return err
 	}
 	env, devices := d.Env, s.grantedDevices(req.OCI, mounts)
-	if dir, err := s.securityContext(c, req.OCI); err != nil {
+	if m, err := s.securityContext(req.OCI); err != nil {
 		return err
-	} else if dir != "" {
-		env = append(slices.DeleteFunc(slices.Clone(env), func(e string) bool { return strings.HasPrefix(e, contextVariable) }), contextVariable+dir)
+	} else if m != nil {
+		bound = append(bound, *m)
+		env = append(slices.DeleteFunc(slices.Clone(env), func(e string) bool { return strings.HasPrefix(e, contextVariable) }), contextVariable+m.Destination)
 	}
 	plan := &container.Plan{
 		Request: req.OCI, Env: env, Capabilities: fromCaps(d.Capabilities), Umask: umask,

@@ -93,7 +93,9 @@ func (s *Sandbox) mountClaims(ctx context.Context, claims []*claim, u *undo) err
 	for i, cl := range claims {
 		group.Go(func() error {
 			defer panics.keep()
-			cl.mount, failed[i] = s.cfg.Storage.MountLayer(ctx, cl.candidate, s.fs(cl.target))
+			if cl.mount, failed[i] = s.cfg.Storage.MountLayer(ctx, cl.candidate, s.fs(cl.target)); failed[i] == nil {
+				warmUserFiles(s.fs(cl.target))
+			}
 			return nil
 		})
 	}

@@ -42,15 +42,18 @@ func Key(id string) string {
 
 // The names put to the policy. They are the guest's real paths, below Config.Prefix when a test sets one.
 
-func layerName(n uint64) string       { return fmt.Sprintf("/run/mounts/scsi/m%d", n) }
-func containerDir(key string) string  { return "/run/gcs/c/" + key }
-func scratchName(key string) string   { return containerDir(key) + "/scratch/" + key }
-func rootfsName(key string) string    { return containerDir(key) + "/rootfs" }
-func sandboxDir(key string) string    { return containerDir(key) + "/sandboxMounts" }
-func hugePagesDir(key string) string  { return containerDir(key) + "/hugepages" }
-func hostsName(key string) string     { return containerDir(key) + "/hosts" }
-func hostnameName(key string) string  { return containerDir(key) + "/hostname" }
-func resolvName(key string) string    { return containerDir(key) + "/resolv.conf" }
+func layerName(n uint64) string      { return fmt.Sprintf("/run/mounts/scsi/m%d", n) }
+func containerDir(key string) string { return "/run/gcs/c/" + key }
+func scratchName(key string) string  { return containerDir(key) + "/scratch/" + key }
+func rootfsName(key string) string   { return containerDir(key) + "/rootfs" }
+func sandboxDir(key string) string   { return containerDir(key) + "/sandboxMounts" }
+func hugePagesDir(key string) string { return containerDir(key) + "/hugepages" }
+func hostsName(key string) string    { return containerDir(key) + "/hosts" }
+func hostnameName(key string) string { return containerDir(key) + "/hostname" }
+func resolvName(key string) string   { return containerDir(key) + "/resolv.conf" }
+func securityContextDir(key string) string {
+	return containerDir(key) + "/security-context"
+}
 func cgroupName(key string) string    { return "/cloister/" + key }
 func (s *Sandbox) fs(p string) string { return filepath.Join(s.cfg.Prefix, p) }
 

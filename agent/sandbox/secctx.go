@@ -7,30 +7,34 @@ import (
 	"fmt"
 	"os"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/cloister-cc/cloister/agent/container"
 )
 
-// securityContext makes ACI's security-context directory in the container's root file system and returns its name in the
-// container (policy contract 4.3). Policies with grants, and privileged containers, have none.
-func (s *Sandbox) securityContext(c *Container, r *container.Request) (string, error) {
+// securityContext is the mount of ACI's security-context directory, at a name that no image can have (policy contract 4.3). The
+// directory is made once and shown read-only in each container: a policy can be megabytes, and each copy would be memory. Policies with
+// grants, and privileged containers, have none: nil.
+func (s *Sandbox) securityContext(r *container.Request) (*specs.Mount, error) {
 	p := s.cfg.Gate.Policy()
 	if p.Broker || r.Privileged {
-		return "", nil
+		return nil, nil
 	}
-	root, err := os.OpenRoot(s.fs(rootfsName(c.Key)))
-	if err != nil {
-		return "", fmt.Errorf("open root file system: %w", err)
+	dir := s.fs(securityContextDir(s.pod.key))
+	if !s.pod.context {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, fmt.Errorf("make security context: %w", err)
+		}
+		text := base64.StdEncoding.EncodeToString(p.Text)
+		if err := os.WriteFile(dir+"/security-policy-base64", []byte(text), 0o644); err != nil {
+			return nil, fmt.Errorf("write security context: %w", err)
+		}
+		s.pod.context = true
 	}
-	defer root.Close()
 	var random [8]byte
 	rand.Read(random[:])
-	name := "security-context-" + hex.EncodeToString(random[:])
-	if err := root.Mkdir(name, 0o755); err != nil {
-		return "", fmt.Errorf("make security context: %w", err)
-	}
-	text := base64.StdEncoding.EncodeToString(p.Text)
-	if err := root.WriteFile(name+"/security-policy-base64", []byte(text), 0o644); err != nil {
-		return "", fmt.Errorf("write security context: %w", err)
-	}
-	return "/" + name, nil
+	return &specs.Mount{
+		Destination: "/security-context-" + hex.EncodeToString(random[:]), Type: "bind", Source: dir,
+		Options: dead([]string{"rbind", "rprivate", "ro"}),
+	}, nil
 }

@@ -33,6 +33,7 @@ var fixtures = sync.OnceValues(func() (map[string]*pod.Container, error) {
 	list := []*pod.Container{
 		newContainer(img, "echo", "echo", "hello", "world"),
 		newContainer(img, "env", "env"),
+		newContainer(img, "context", "context"),
 		newContainer(img, "exit", "exit", "7"),
 		newContainer(img, "sleep", "sleep"),
 		newContainer(img, "hog", "hog", "256"),

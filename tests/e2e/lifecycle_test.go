@@ -69,6 +69,21 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// TestSecurityContext: a container without grants finds the policy that HOST_DATA binds, and cannot change it for the others.
+func TestSecurityContext(t *testing.T) {
+	m := shared(t)
+	policy, err := sharedPolicy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("%x\ntrue\ntrue\n", sha256.Sum256(policy))
+	for range 2 {
+		if stdout, stderr, code := m.run(fixture(t, "context")); stdout != want || code != 0 {
+			t.Errorf("got %q, %q and status %d, want %q", stdout, stderr, code, want)
+		}
+	}
+}
+
 func TestLongOutputArrivesWhole(t *testing.T) {
 	m := shared(t)
 	stdout, _, code := m.run(fixture(t, "spam"))

@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 var modes = map[string]func(args []string) error{
 	"cat":     cat,
 	"echo":    echo,
+	"context": securityContext,
 	"env":     env,
 	"exit":    exit,
 	"get":     get,
@@ -60,6 +62,28 @@ func echo(args []string) error {
 func env([]string) error {
 	for _, entry := range os.Environ() {
 		fmt.Println(entry)
+	}
+	return nil
+}
+
+// securityContext prints the digest of the policy that the container was given, and what becomes of a write beside it.
+func securityContext([]string) error {
+	dir := os.Getenv("UVM_SECURITY_CONTEXT_DIR")
+	text, err := os.ReadFile(dir + "/security-policy-base64")
+	if err != nil {
+		return err
+	}
+	policy, err := base64.StdEncoding.DecodeString(string(text))
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%x\n", sha256.Sum256(policy))
+	for _, name := range []string{"/new", "/security-policy-base64"} {
+		f, err := os.OpenFile(dir+name, os.O_WRONLY|os.O_CREATE, 0o644)
+		if err == nil {
+			f.Close()
+		}
+		fmt.Println(errors.Is(err, syscall.EROFS))
 	}
 	return nil
 }
