@@ -9,7 +9,8 @@ import (
 	"github.com/cloister-cc/cloister/verity/dm"
 )
 
-// tree makes a sysfs of paths and their content: "dir" is a directory, "->x" a link to x, anything else a file of one line.
+// tree makes a sysfs of paths and their content: "dir" is a directory, "->x" a link to x, anything else a file of one line. A file is there
+// with its content or not at all, as in the kernel's: whoever waits for it is woken by events of other devices too.
 func tree(t *testing.T, root string, paths map[string]string) {
 	t.Helper()
 	for path, content := range paths {
@@ -24,7 +25,10 @@ func tree(t *testing.T, root string, paths map[string]string) {
 		case len(content) > 2 && content[:2] == "->":
 			err = os.Symlink(content[2:], full)
 		default:
-			err = os.WriteFile(full, []byte(content+"\n"), 0o644)
+			whole := filepath.Join(root, "being-written")
+			if err = os.WriteFile(whole, []byte(content+"\n"), 0o644); err == nil {
+				err = os.Rename(whole, full)
+			}
 		}
 		if err != nil {
 			t.Fatal(err)
