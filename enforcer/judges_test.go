@@ -21,7 +21,7 @@ var (
 func TestJudgesAgree(t *testing.T) {
 	n := *caseCount
 	if testing.Short() || raceEnabled {
-		n = min(n, 240)
+		n = min(n, 80)
 	}
 	const parts = 8
 	for _, family := range []struct {
