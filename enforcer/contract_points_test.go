@@ -74,15 +74,19 @@ func contractPoints() []pointRow {
 		{point: "mount_overlay", since: "0.1.0", old: "deny", fields: "containerID,layerPaths,target", before: image[:2], in: image[2], state: stateMatches},
 		{point: "mount_cims", since: "0.11.0", old: "deny", fields: "containerID,layerHashes,mountedCim"},
 		{point: "registry_changes", since: "0.10.0", old: "deny", fields: "containerID,registryChanges"},
-		{point: "create_container", since: "0.1.0", old: "deny", before: image, in: request(idA), state: stateRunning, env: true, caps: true, stdio: true,
-			fields: "argList,capabilities,containerID,devices,envList,groups,hugePagesDir,isSandboxContainer,mounts,noNewPrivileges,privileged,sandboxDir,seccompProfileSHA256,umask,user,workingDir"},
+		{
+			point: "create_container", since: "0.1.0", old: "deny", before: image, in: request(idA), state: stateRunning, env: true, caps: true, stdio: true,
+			fields: "argList,capabilities,containerID,devices,envList,groups,hugePagesDir,isSandboxContainer,mounts,noNewPrivileges,privileged,sandboxDir,seccompProfileSHA256,umask,user,workingDir",
+		},
 		{point: "unmount_device", since: "0.2.0", old: "allow", fields: "unmountTarget", before: []enforcer.Input{layerOne()}, in: enforcer.UnmountDeviceInput{UnmountTarget: target(1)}},
 		{point: "rw_unmount_device", since: "0.11.0", old: "framework", fields: "unmountTarget", before: []enforcer.Input{disk()}, in: enforcer.RWUnmountDeviceInput{UnmountTarget: diskA}},
 		{point: "unmount_blockdev", since: "0.11.1", old: "deny", fields: "unmountTarget"},
 		// The matches entry stays: the id is not good for a second container.
 		{point: "unmount_overlay", since: "0.6.0", old: "allow", fields: "unmountTarget", before: image, in: enforcer.UnmountOverlayInput{UnmountTarget: rootfsA}, state: stateDisks + `, "matches": {"` + idA + `": ["web"]}`},
-		{point: "exec_in_container", since: "0.2.0", old: "allow", before: container, in: execRequest(idA), state: stateRunning, env: true, caps: true,
-			fields: "argList,capabilities,containerID,envList,groups,noNewPrivileges,umask,user,workingDir"},
+		{
+			point: "exec_in_container", since: "0.2.0", old: "allow", before: container, in: execRequest(idA), state: stateRunning, env: true, caps: true,
+			fields: "argList,capabilities,containerID,envList,groups,noNewPrivileges,umask,user,workingDir",
+		},
 		{point: "exec_external", since: "0.3.0", old: "allow", fields: "argList,envList,workingDir", in: external, env: true, stdio: true},
 		{point: "shutdown_container", since: "0.4.0", old: "allow", fields: "containerID", before: container, in: enforcer.ShutdownContainerInput{ContainerID: idA}, state: stateOverlay + `, "started": {"` + idA + `": {"privileged": false}}`},
 		{point: "signal_container_process", since: "0.5.0", old: "allow", fields: "argList,containerID,isInitProcess,signal", before: container, in: enforcer.SignalContainerProcessInput{ContainerID: idA, Signal: 9, IsInitProcess: true}, state: stateRunning},

@@ -382,8 +382,24 @@ reason := {"errors": [input.target], "error_objects": [input.containerID]}
 	e := custom(t, policy)
 	seen := map[string]bool{}
 	for _, size := range []struct{ errors, objects, layers int }{
-		{1, 1, 1}, {1, 700, 1}, {1, 1000, 1}, {1, 1100, 1}, {1, 1200, 1}, {1, 2500, 1}, {1, 1, 1900}, {1, 1, 2000}, {1, 1, 2500}, {900, 1, 1}, {1100, 1, 1}, {2100, 1, 1},
-		{2200, 1, 1}, {2300, 1, 1}, {4000, 1, 1}, {900, 900, 900}, {1, 5000, 5000}, {5000, 5000, 5000},
+		{1, 1, 1},
+		{1, 700, 1},
+		{1, 1000, 1},
+		{1, 1100, 1},
+		{1, 1200, 1},
+		{1, 2500, 1},
+		{1, 1, 1900},
+		{1, 1, 2000},
+		{1, 1, 2500},
+		{900, 1, 1},
+		{1100, 1, 1},
+		{2100, 1, 1},
+		{2200, 1, 1},
+		{2300, 1, 1},
+		{4000, 1, 1},
+		{900, 900, 900},
+		{1, 5000, 5000},
+		{5000, 5000, 5000},
 	} {
 		in := enforcer.MountOverlayInput{
 			Target: strings.Repeat("e", size.errors), ContainerID: strings.Repeat("o", size.objects), LayerPaths: []string{strings.Repeat("l", size.layers)},

@@ -252,8 +252,15 @@ func TestReaches(t *testing.T) {
 		svn, minimum string
 		want         bool
 	}{
-		{"2", "1", true}, {"1", "1", true}, {"1", "2", false}, {"10", "9", true}, {"1.10.0", "1.9.0", true}, {"1.9.0", "1.10.0", false},
-		{"1.0.0", "1", false}, {"1", "1.0.0", false}, {"", "", false},
+		{"2", "1", true},
+		{"1", "1", true},
+		{"1", "2", false},
+		{"10", "9", true},
+		{"1.10.0", "1.9.0", true},
+		{"1.9.0", "1.10.0", false},
+		{"1.0.0", "1", false},
+		{"1", "1.0.0", false},
+		{"", "", false},
 	} {
 		if got := reaches(c.svn, c.minimum); got != c.want {
 			t.Errorf("%s reaches %s: got %v", c.svn, c.minimum, got)

@@ -151,6 +151,7 @@ func valueRWMountDevice(i point.RWMountDeviceInput) ast.Value {
 }
 
 func valueMountBlockDev(i point.MountBlockDevInput) ast.Value { return object(str("target", i.Target)) }
+
 func valueUnmountDevice(i point.UnmountDeviceInput) ast.Value {
 	return object(str("unmountTarget", i.UnmountTarget))
 }

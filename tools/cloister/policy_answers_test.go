@@ -60,8 +60,11 @@ func TestPolicyInBase64(t *testing.T) {
 	for _, encoded := range []string{text + "\n", text[:76] + "\r\n" + text[76:]} {
 		policy := writeFile(t, "policy.b64", encoded)
 		for _, args := range [][]string{
-			{"show", policy}, {"lint", policy}, {"diff", policy, webPolicy},
-			{"explain", policy, "testdata/policy/allowed.json"}, {"simulate", "--policy", policy, "testdata/policy/allowed.json"},
+			{"show", policy},
+			{"lint", policy},
+			{"diff", policy, webPolicy},
+			{"explain", policy, "testdata/policy/allowed.json"},
+			{"simulate", "--policy", policy, "testdata/policy/allowed.json"},
 		} {
 			_, stderr, err := policyCommand(t, "", args...)
 			if err != nil || strings.Count(stderr, "is a policy in base64; what it decodes to was read") != 1 {

@@ -3,6 +3,7 @@ package policydoc
 import (
 	"github.com/cloister-cc/cloister/enforcer/aci"
 	"github.com/cloister-cc/cloister/enforcer/entry"
+	"github.com/cloister-cc/cloister/enforcer/point"
 )
 
 // Candidates are the containers as the framework sees them: completed with the defaults of the policy's time, without those
@@ -15,8 +16,8 @@ func (p *Policy) Candidates() []*entry.Container {
 
 // ExternalCandidates are the external processes as the framework sees them.
 func (p *Policy) ExternalCandidates() []*entry.ExternalProcess {
-	version, ok := ParseVersion(p.FrameworkVersion)
-	newest, _ := ParseVersion(aci.FrameworkVersion)
+	version, ok := point.ParseVersion(p.FrameworkVersion)
+	newest, _ := point.ParseVersion(aci.FrameworkVersion)
 	if !ok || newest.Less(version) {
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/cloister-cc/cloister/enforcer/entry"
+	"github.com/cloister-cc/cloister/enforcer/point"
 )
 
 // lists reads the policy's lists.
@@ -311,7 +312,7 @@ func (p *Policy) container(o object) *entry.Container {
 
 // MissingFields are the fields a container of the given framework version has to have and has not.
 func MissingFields(c *entry.Container, framework string) []string {
-	version, ok := ParseVersion(framework)
+	version, ok := point.ParseVersion(framework)
 	if !ok {
 		return nil
 	}
@@ -320,7 +321,7 @@ func MissingFields(c *entry.Container, framework string) []string {
 		if f.since == "" || c.Present&f.bit != 0 {
 			continue
 		}
-		if since, _ := ParseVersion(f.since); !version.Less(since) {
+		if since, _ := point.ParseVersion(f.since); !version.Less(since) {
 			names = append(names, f.name)
 		}
 	}

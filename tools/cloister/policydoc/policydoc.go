@@ -17,6 +17,7 @@ import (
 
 	"github.com/cloister-cc/cloister/enforcer"
 	"github.com/cloister-cc/cloister/enforcer/entry"
+	"github.com/cloister-cc/cloister/enforcer/point"
 )
 
 // Policy is what one policy text says.
@@ -212,6 +213,6 @@ func (p *Policy) problem(kind ProblemKind, path, format string, args ...any) {
 
 // DropsCapabilities says whether allow_capability_dropping counts: frameworks before 0.2.2 did not know it.
 func (p *Policy) DropsCapabilities() bool {
-	version, ok := ParseVersion(p.FrameworkVersion)
-	return ok && !version.Less(Version{0, 2, 2}) && p.Flag("allow_capability_dropping")
+	version, ok := point.ParseVersion(p.FrameworkVersion)
+	return ok && !version.Less(point.Version{0, 2, 2}) && p.Flag("allow_capability_dropping")
 }

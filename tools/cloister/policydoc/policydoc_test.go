@@ -12,6 +12,7 @@ import (
 
 	"github.com/cloister-cc/cloister/enforcer"
 	"github.com/cloister-cc/cloister/enforcer/entry"
+	"github.com/cloister-cc/cloister/enforcer/point"
 	"github.com/cloister-cc/cloister/tests/cases"
 	"github.com/cloister-cc/cloister/tools/cloister/policydoc"
 )
@@ -44,8 +45,8 @@ func TestReadAgreesWithEntry(t *testing.T) {
 		plain++
 		got := read(t, c.Policy)
 		// A plain policy of a version that nobody knows is left to the engine.
-		version, known := policydoc.ParseVersion(got.FrameworkVersion)
-		known = known && !(policydoc.Version{0, 5, 0}).Less(version)
+		version, known := point.ParseVersion(got.FrameworkVersion)
+		known = known && !(point.Version{0, 5, 0}).Less(version)
 		if compiled := got.Judge == "compiled"; compiled != (got.NotPlain == "") || !compiled && known {
 			t.Errorf("seed %d: judge %s because of %q", c.Seed, got.Judge, got.NotPlain)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cloister-cc/cloister/enforcer"
 	"github.com/cloister-cc/cloister/enforcer/aci"
+	"github.com/cloister-cc/cloister/enforcer/point"
 )
 
 // Way says how a policy decides an enforcement point.
@@ -70,11 +71,11 @@ func (p *Policy) Effect(r PointRule) string {
 		return effect + ": data.framework." + target + " (lint: CLP106)"
 	}
 	if name := flagOf[r.Point]; name != "" && effect == "framework" {
-		switch version, ok := ParseVersion(p.FrameworkVersion); {
+		switch version, ok := point.ParseVersion(p.FrameworkVersion); {
 		case p.AllowsNothing() != "" || p.Custom[name] != "":
 		case !p.Flag(name):
 			return "refused (" + name + " is false)"
-		case r.Point == enforcer.PointHostNetwork && (!ok || version.Less(Version{0, 5, 0})):
+		case r.Point == enforcer.PointHostNetwork && (!ok || version.Less(point.Version{0, 5, 0})):
 			return "refused (framework_version does not know " + name + ")"
 		default:
 			return "allowed (" + name + " is true)"
@@ -85,8 +86,8 @@ func (p *Policy) Effect(r PointRule) string {
 
 // AllowsNothing says why the policy cannot allow anything, or anything that the framework decides.
 func (p *Policy) AllowsNothing() string {
-	version, ok := ParseVersion(p.FrameworkVersion)
-	newest, _ := ParseVersion(aci.FrameworkVersion)
+	version, ok := point.ParseVersion(p.FrameworkVersion)
+	newest, _ := point.ParseVersion(aci.FrameworkVersion)
 	switch {
 	case p.APIVersion == "" && p.Custom["api_version"] == "":
 		return "nothing: it has no api_version"
@@ -110,13 +111,13 @@ var versionNames = []string{"api_version", "api_svn", "framework_version", "fram
 
 // classify says of every rule what it is there for.
 func (p *Policy) classify(e *evaluation) {
-	policy, hasVersion := ParseVersion(p.APIVersion)
+	policy, hasVersion := point.ParseVersion(p.APIVersion)
 	points := map[string]bool{}
 	for _, info := range enforcer.Points() {
 		name := string(info.Point)
 		points[name] = true
 		r := PointRule{Point: info.Point, Since: info.Since, Rule: Absent, Unsupported: info.Unsupported}
-		since, _ := ParseVersion(info.Since)
+		since, _ := point.ParseVersion(info.Since)
 		r.Older = hasVersion && policy.Less(since)
 		if e.defines(name) {
 			var target string

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cloister-cc/cloister/enforcer/aci"
 	"github.com/cloister-cc/cloister/enforcer/entry"
+	"github.com/cloister-cc/cloister/enforcer/point"
 	"github.com/cloister-cc/cloister/tools/cloister/policydoc"
 )
 
@@ -52,10 +53,10 @@ func (l *linter) container(c *entry.Container) {
 	for i, e := range c.ExecProcesses {
 		l.exec(at(place+".exec_processes", i), e)
 	}
-	if c.User != nil && l.knows(policydoc.Version{0, 2, 1}) {
+	if c.User != nil && l.knows(point.Version{0, 2, 1}) {
 		l.once(c.User, place+".user", func() { l.user("", c.User) })
 	}
-	if c.Capabilities != nil && l.knows(policydoc.Version{0, 2, 2}) {
+	if c.Capabilities != nil && l.knows(point.Version{0, 2, 2}) {
 		l.capabilities(place+".capabilities", c)
 	}
 	l.envRules(place, c.EnvRules)

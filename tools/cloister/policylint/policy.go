@@ -7,14 +7,15 @@ import (
 	"github.com/cloister-cc/cloister/enforcer"
 	"github.com/cloister-cc/cloister/enforcer/aci"
 	"github.com/cloister-cc/cloister/enforcer/entry"
+	"github.com/cloister-cc/cloister/enforcer/point"
 	"github.com/cloister-cc/cloister/tools/cloister/policydoc"
 )
 
 func (l *linter) versions() {
 	doc := l.doc
 	ahead := func(text, newest string) bool {
-		v, ok := policydoc.ParseVersion(text)
-		n, _ := policydoc.ParseVersion(newest)
+		v, ok := point.ParseVersion(text)
+		n, _ := point.ParseVersion(newest)
 		return ok && n.Less(v)
 	}
 	switch {
@@ -129,16 +130,16 @@ func (l *linter) absent(r policydoc.PointRule) {
 var flagFindings = []struct {
 	name  string
 	code  code
-	since policydoc.Version
+	since point.Version
 	text  string
 }{
-	{"allow_runtime_logging", opensLogging, policydoc.Version{}, "the host may read the agent's log"},
-	{"allow_dump_stacks", opensStacks, policydoc.Version{}, "the host may read the agent's stacks"},
-	{"allow_unencrypted_scratch", opensScratch, policydoc.Version{}, "writable layers and disks may be unencrypted"},
-	{"allow_host_network", opensNetwork, policydoc.Version{0, 5, 0}, "containers may use the guest's own network namespace"},
-	{"allow_properties_access", opensProperties, policydoc.Version{}, "the host may read process lists and statistics"},
-	{"allow_environment_variable_dropping", dropsEnv, policydoc.Version{}, "variables that no rule allows are dropped"},
-	{"allow_capability_dropping", dropsCaps, policydoc.Version{0, 2, 2}, "capabilities that the policy does not list are dropped"},
+	{"allow_runtime_logging", opensLogging, point.Version{}, "the host may read the agent's log"},
+	{"allow_dump_stacks", opensStacks, point.Version{}, "the host may read the agent's stacks"},
+	{"allow_unencrypted_scratch", opensScratch, point.Version{}, "writable layers and disks may be unencrypted"},
+	{"allow_host_network", opensNetwork, point.Version{0, 5, 0}, "containers may use the guest's own network namespace"},
+	{"allow_properties_access", opensProperties, point.Version{}, "the host may read process lists and statistics"},
+	{"allow_environment_variable_dropping", dropsEnv, point.Version{}, "variables that no rule allows are dropped"},
+	{"allow_capability_dropping", dropsCaps, point.Version{0, 2, 2}, "capabilities that the policy does not list are dropped"},
 }
 
 func (l *linter) flags() {
@@ -189,7 +190,7 @@ func (l *linter) fragment(path string, f *entry.Fragment) {
 	if !strings.HasPrefix(f.Issuer, didPrefix) {
 		l.add(issuerForm, path+".issuer", "the issuer does not begin with %s", didPrefix)
 	}
-	if v, ok := policydoc.ParseVersion(f.MinimumSVN); f.MinimumSVN == "0" || ok && v == (policydoc.Version{}) {
+	if v, ok := point.ParseVersion(f.MinimumSVN); f.MinimumSVN == "0" || ok && v == (point.Version{}) {
 		l.add(svnZero, path+".minimum_svn", "minimum_svn is %s, so every version of the fragment is accepted", f.MinimumSVN)
 	}
 	if len(f.Includes) == 0 {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/cloister-cc/cloister/enforcer"
+	"github.com/cloister-cc/cloister/enforcer/point"
 	"github.com/cloister-cc/cloister/tools/cloister/policydoc"
 )
 
@@ -53,7 +54,7 @@ func Lint(ctx context.Context, text []byte) ([]Finding, error) {
 		return l.sorted(), nil
 	}
 	l.doc = doc
-	l.version, l.hasVersion = policydoc.ParseVersion(doc.FrameworkVersion)
+	l.version, l.hasVersion = point.ParseVersion(doc.FrameworkVersion)
 	l.versions()
 	l.form()
 	l.points()
@@ -68,7 +69,7 @@ func Lint(ctx context.Context, text []byte) ([]Finding, error) {
 
 type linter struct {
 	doc        *policydoc.Policy
-	version    policydoc.Version
+	version    point.Version
 	hasVersion bool
 	findings   []Finding
 	// checked are the findings about entries that were seen before: containers share most of theirs, and patterns take time.
@@ -86,7 +87,7 @@ func (l *linter) add(c code, path, format string, args ...any) {
 }
 
 // knows says whether the policy's framework version has what came with the given one.
-func (l *linter) knows(since policydoc.Version) bool { return l.hasVersion && !l.version.Less(since) }
+func (l *linter) knows(since point.Version) bool { return l.hasVersion && !l.version.Less(since) }
 
 // checked is what was found in one entry, with places inside it.
 type checked struct {
