@@ -34,7 +34,8 @@ func TestLiteralPrefix(t *testing.T) {
 // TestPatternsAreShared: a policy's patterns are compiled once; those that come with inputs do not grow without bound.
 func TestPatternsAreShared(t *testing.T) {
 	m := newMatchers()
-	if m.pattern("a.") != m.pattern("a.") || m.agentPattern("a.") != m.agentPattern("a.") {
+	policy, agent := m.pattern("a."), m.agentPattern("a.")
+	if policy != m.pattern("a.") || agent != m.agentPattern("a.") {
 		t.Error("a pattern is made anew")
 	}
 	for i := range 3 * dynamicLimit {

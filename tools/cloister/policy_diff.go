@@ -62,7 +62,8 @@ func asFailure(cmd *cobra.Command, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &exitError{code: exitFailed, err: fmt.Errorf("%w\nRun '%s --help' for usage.", err, cmd.CommandPath())} //nolint:staticcheck // main adds this line to usage errors
+	//lint:ignore ST1005 it ends in the line that main adds to usage errors
+	return &exitError{code: exitFailed, err: fmt.Errorf("%w\nRun '%s --help' for usage.", err, cmd.CommandPath())}
 }
 
 func diffPolicies(cmd *cobra.Command, nameA, nameB string, asJSON bool) error {
