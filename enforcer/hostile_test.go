@@ -95,3 +95,17 @@ func TestLoadEndsWithItsContext(t *testing.T) {
 		t.Fatalf("got %v after %s, want the context's end", err, time.Since(start))
 	}
 }
+
+// TestReasonWrittenOut: the reference's tool writes the framework's reason as its two members; that is plain, and says the same.
+func TestReasonWrittenOut(t *testing.T) {
+	const written = `{"errors": data.framework.errors, "error_objects": data.framework.error_objects}`
+	text := replaceOnce(t, policyText(t, []testContainer{web()}), "reason := data.framework.reason", "reason := "+written)
+	e := load(t, text, enforcer.Options{Judge: enforcer.JudgeBoth})
+	if name, why := e.Judge(); name != enforcer.JudgeBoth {
+		t.Fatalf("judged by %s: %v", name, why)
+	}
+	mountImage(t, e, idA, 1)
+	in := request(idA)
+	in.WorkingDir = "/elsewhere"
+	refuse(t, e, in, "invalid working directory")
+}

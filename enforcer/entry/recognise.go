@@ -209,11 +209,19 @@ func (r *recogniser) reason(v ast.Value) error {
 		r.policy.Reason = ReasonFull
 		return nil
 	}
-	if obj, ok := v.(ast.Object); ok && obj.Len() == 1 {
-		if errs := obj.Get(ast.InternedTerm("errors")); errs != nil && isFrameworkRef(errs.Value, "errors") {
-			r.policy.Reason = ReasonErrors
-			return nil
-		}
+	is := func(obj ast.Object, key string) bool {
+		t := obj.Get(ast.InternedTerm(key))
+		return t != nil && isFrameworkRef(t.Value, key)
+	}
+	obj, ok := v.(ast.Object)
+	switch {
+	case ok && obj.Len() == 1 && is(obj, "errors"):
+		r.policy.Reason = ReasonErrors
+		return nil
+	case ok && obj.Len() == 2 && is(obj, "errors") && is(obj, "error_objects"):
+		// The framework's own reason, written out.
+		r.policy.Reason = ReasonFull
+		return nil
 	}
 	return shapeError("is not the framework's")
 }
