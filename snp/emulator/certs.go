@@ -68,13 +68,6 @@ func sign(t, parent *x509.Certificate, pub crypto.PublicKey, key *rsa.PrivateKey
 	return x509.ParseCertificate(der)
 }
 
-// Identity is what an endorsement key's certificate says of the processor.
-type Identity struct {
-	Line snp.Line
-	TCB  snp.TCBParts
-	VLEK bool // endorsed for a cloud provider instead of a chip
-}
-
 // endorse issues the certificate of the chip's or the cloud's key for one TCB.
 func (a *Authority) endorse(id Identity) (*x509.Certificate, error) {
 	role, life, key, by := "vcek", vcekLife, a.vcek, a.ask

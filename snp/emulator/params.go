@@ -24,32 +24,28 @@ type TEEParams struct {
 	ChipID        [64]byte        `cbor:"11,keyasint"`
 	VMPLFloor     uint32          `cbor:"12,keyasint"` // lowest level the guest holds a key for
 	Faults        []Fault         `cbor:"13,keyasint"`
+	CPU           snp.CPUID       `cbor:"14,keyasint"` // zero: the line's own processor
 }
 
-// DefaultIdentity is the make-believe processor that is used when nothing else is asked for.
-func DefaultIdentity() Identity {
-	return Identity{Line: snp.Genoa, TCB: snp.TCBParts{BootLoader: 10, TEE: 0, SNP: 23, Microcode: 84}}
-}
-
-// Params endorses a processor of this identity and returns its parameters: a version 3 report (5 on Turin), SMT allowed, no debugging, no faults.
+// Params endorses a processor of this identity and returns its parameters: SMT allowed, no debugging, no faults.
 func (a *Authority) Params(id Identity) (TEEParams, error) {
+	if err := id.check(); err != nil {
+		return TEEParams{}, err
+	}
 	cert, err := a.endorse(id)
 	if err != nil {
 		return TEEParams{}, err
 	}
 	p := TEEParams{
-		Line: id.Line, TCB: id.TCB, VLEK: id.VLEK,
+		Line: id.Line, CPU: id.CPU, TCB: id.TCB, VLEK: id.VLEK,
 		Policy:        snp.PolicySMT | snp.PolicyReservedOne,
-		ReportVersion: 3,
+		ReportVersion: id.version(),
 	}
 	key, by := a.vcek, a.ask
 	if id.VLEK {
 		key, by = a.vlek, a.asvk
 	} else {
 		copy(p.ChipID[:], hwid(id.Line, a.chipID))
-	}
-	if id.Line == snp.Turin {
-		p.ReportVersion = 5
 	}
 	if p.Key, err = x509.MarshalPKCS8PrivateKey(key); err != nil {
 		return TEEParams{}, fmt.Errorf("encode endorsement key: %w", err)
@@ -63,7 +59,7 @@ func (p *TEEParams) check() (*ecdsa.PrivateKey, error) {
 	if p.ReportVersion < 2 || p.ReportVersion > 5 {
 		return nil, fmt.Errorf("tee parameters: got report version %d, want 2 to 5", p.ReportVersion)
 	}
-	if _, ok := cpus[p.Line]; !ok {
+	if _, ok := lineCPU(p.Line); !ok {
 		return nil, fmt.Errorf("tee parameters: got product line %.32q, want Milan, Genoa or Turin", p.Line)
 	}
 	if p.VMPLFloor > 3 {
@@ -88,9 +84,11 @@ func (p *TEEParams) check() (*ecdsa.PrivateKey, error) {
 	return ec, nil
 }
 
-// cpus are the family, model and stepping each line is reported with.
-var cpus = map[snp.Line]snp.CPUID{
-	snp.Milan: {Family: 0x19, Model: 0x01, Stepping: 1},
-	snp.Genoa: {Family: 0x19, Model: 0x11, Stepping: 1},
-	snp.Turin: {Family: 0x1A, Model: 0x02, Stepping: 1},
+// cpu is the processor that reports name.
+func (p *TEEParams) cpu() snp.CPUID {
+	if p.CPU != (snp.CPUID{}) {
+		return p.CPU
+	}
+	cpu, _ := lineCPU(p.Line)
+	return cpu
 }

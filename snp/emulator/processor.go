@@ -143,7 +143,7 @@ func (p *Processor) fill(data [64]byte, vmpl uint32) []byte {
 	copy(b[0x160:], slices.Repeat([]byte{0xff}, 32)) // no migration agent
 	copy(b[0x180:], tcb[:])
 	if q.ReportVersion >= 3 {
-		cpu := cpus[q.Line]
+		cpu := q.cpu()
 		copy(b[0x188:], []byte{cpu.Family, cpu.Model, cpu.Stepping})
 	}
 	copy(b[0x1A0:], q.ChipID[:])
