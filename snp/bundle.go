@@ -1,11 +1,10 @@
 package snp
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
+
+	kjson "sigs.k8s.io/json"
 )
 
 // Carriers of a policy: what HOST_DATA is the hash of.
@@ -17,19 +16,39 @@ const (
 const (
 	bundleVersion = 1
 	bundleType    = "sev-snp"
-	// maxBundle bounds a bundle before it is decoded: 64 MiB of initdata in base64, and the rest.
-	maxBundle = 96 << 20
 )
 
-// Bundle is everything a relying party needs to verify a report offline, as one JSON document.
+// Bounds of a bundle, the whole before it is decoded: 64 MiB of initdata in base64, and the rest.
+const (
+	maxBundle         = 96 << 20
+	maxBundleCerts    = 256 << 10 // the kernel's own limit on the host's table is 32 KiB
+	maxBundleSigned   = 4 << 20   // a COSE message
+	maxBundleCRLs     = 16
+	maxBundleCRL      = 1 << 20
+	maxBundleEvents   = 16 << 20
+	maxBundlePreimage = 1 << 20
+)
+
+// Bundle is everything a relying party needs to verify a report offline, as one JSON document. Nothing in it is trusted for being there.
 type Bundle struct {
-	Version  int    `json:"version"`
-	Type     string `json:"type"`
-	Report   []byte `json:"report"`
-	Certs    []byte `json:"certs"`
+	Version int    `json:"version"`
+	Type    string `json:"type"`
+	// Report is the report, 1184 bytes.
+	Report []byte `json:"report"`
+	// Certs is the host's certificate table, see ParseCerts; empty when the host gave none.
+	Certs []byte `json:"certs"`
+	// CRLs are revocation lists, DER.
+	CRLs [][]byte `json:"crls,omitempty"`
+	// Policy is the policy's text, Carrier what HOST_DATA is the hash of, Initdata the document for that carrier.
 	Policy   []byte `json:"policy,omitempty"`
 	Carrier  string `json:"carrier,omitempty"`
 	Initdata []byte `json:"initdata,omitempty"`
+	// UVMEndorsement is what the maker of the guest image says of its measurement, a COSE_Sign1 message.
+	UVMEndorsement []byte `json:"uvm_endorsement,omitempty"`
+	// EventLog is an excerpt of the guest's event log; see package eventlog.
+	EventLog []byte `json:"event_log,omitempty"`
+	// Preimage is what REPORT_DATA is the SHA-512 of in evidence of a container's identity; see package identity.
+	Preimage []byte `json:"preimage,omitempty"`
 }
 
 // NewBundle wraps evidence.
@@ -49,30 +68,58 @@ func (b *Bundle) Marshal() ([]byte, error) {
 	return append(out, '\n'), nil
 }
 
-// ParseBundle decodes a bundle. Unknown members are refused: one that a newer version gives a meaning must not be passed over.
+// ParseBundle decodes a bundle. Members that are unknown, there twice, or spelt in another case are refused: one that a newer version gives a meaning
+// must not be passed over, and no two readers may see different evidence in one document.
 func ParseBundle(data []byte) (*Bundle, error) {
 	if len(data) > maxBundle {
 		return nil, fmt.Errorf("parse bundle: got %d bytes, want at most %d", len(data), maxBundle)
 	}
 	var b Bundle
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&b); err != nil {
+	strict, err := kjson.UnmarshalStrict(data, &b)
+	if err == nil && len(strict) > 0 {
+		err = strict[0]
+	}
+	if err != nil {
 		return nil, fmt.Errorf("parse bundle: %w", err)
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("parse bundle: got more after the document, want nothing")
+	if err := b.check(); err != nil {
+		return nil, fmt.Errorf("parse bundle: %w", err)
 	}
+	return &b, nil
+}
+
+func (b *Bundle) check() error {
 	if b.Version != bundleVersion || b.Type != bundleType {
-		return nil, fmt.Errorf("parse bundle: got version %d type %.32q, want %d %q", b.Version, b.Type, bundleVersion, bundleType)
+		return fmt.Errorf("got version %d type %.32q, want %d %q", b.Version, b.Type, bundleVersion, bundleType)
 	}
 	switch b.Carrier {
 	case "", CarrierPolicy, CarrierInitdata:
 	default:
-		return nil, fmt.Errorf("parse bundle: got carrier %.32q, want %q or %q", b.Carrier, CarrierPolicy, CarrierInitdata)
+		return fmt.Errorf("got carrier %.32q, want %q or %q", b.Carrier, CarrierPolicy, CarrierInitdata)
 	}
 	if len(b.Report) != ReportSize {
-		return nil, fmt.Errorf("parse bundle: got a report of %d bytes, want %d", len(b.Report), ReportSize)
+		return fmt.Errorf("got a report of %d bytes, want %d", len(b.Report), ReportSize)
 	}
-	return &b, nil
+	if len(b.CRLs) > maxBundleCRLs {
+		return fmt.Errorf("got %d revocation lists, want at most %d", len(b.CRLs), maxBundleCRLs)
+	}
+	for _, m := range []struct {
+		name      string
+		got, most int
+	}{
+		{"certs", len(b.Certs), maxBundleCerts},
+		{"uvm_endorsement", len(b.UVMEndorsement), maxBundleSigned},
+		{"event_log", len(b.EventLog), maxBundleEvents},
+		{"preimage", len(b.Preimage), maxBundlePreimage},
+	} {
+		if m.got > m.most {
+			return fmt.Errorf("%s: got %d bytes, want at most %d", m.name, m.got, m.most)
+		}
+	}
+	for i, crl := range b.CRLs {
+		if len(crl) == 0 || len(crl) > maxBundleCRL {
+			return fmt.Errorf("crls: entry %d: got %d bytes, want 1 to %d", i, len(crl), maxBundleCRL)
+		}
+	}
+	return nil
 }
