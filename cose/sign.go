@@ -10,6 +10,8 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"io"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 	gocose "github.com/veraison/go-cose"
@@ -32,9 +34,13 @@ type SignOptions struct {
 	TextLabels bool
 	// Thumbprint adds x5t.
 	Thumbprint bool
+	// SigningTime, if it is not zero, is put under the label "signingtime", in whole seconds. It is the caller's: this package has no clock.
+	SigningTime time.Time
 }
 
-// Sign makes a document and opens it again: what this package would refuse is not handed out. The header is encoded deterministically.
+// Sign makes a document and opens it again: what this package would refuse is not handed out. The header is encoded deterministically. With an
+// *ecdsa.PrivateKey or an Ed25519 key the whole document is: the same arguments give the same bytes (RFC 6979). RSA-PSS signatures are salted at
+// random, and a device's are what the device makes them.
 func Sign(payload []byte, o SignOptions) ([]byte, error) {
 	protected, err := o.header()
 	if err != nil {
@@ -43,7 +49,7 @@ func Sign(payload []byte, o SignOptions) ([]byte, error) {
 	if payload == nil {
 		payload = []byte{}
 	}
-	signer, err := gocose.NewSigner(gocose.Algorithm(o.algorithm()), o.Signer)
+	signer, err := gocose.NewSigner(gocose.Algorithm(o.algorithm()), o.repeatable())
 	if err != nil {
 		return nil, failf(ErrSign, "%w", err)
 	}
@@ -78,6 +84,9 @@ func (o SignOptions) header() ([]byte, error) {
 		certs = append(certs, c.Raw)
 	}
 	header[labelX5Chain] = certs
+	if !o.SigningTime.IsZero() {
+		header[labelSigningTime] = cbor.Tag{Number: tagTimeEpoch, Content: o.SigningTime.Unix()}
+	}
 	if o.Thumbprint {
 		sum := sha256.Sum256(o.Chain[0].Raw)
 		header[labelX5T] = []any{-16, sum[:]}
@@ -124,6 +133,30 @@ func algorithmFor(key crypto.PublicKey) int64 {
 		return PS384
 	}
 	return 0
+}
+
+// repeatable is the signer without its randomness, where it is ours to take away.
+func (o SignOptions) repeatable() crypto.Signer {
+	if key, ok := o.Signer.(*ecdsa.PrivateKey); ok {
+		if hash, ok := ecdsaHashes[o.algorithm()]; ok {
+			return repeatableECDSA{key, hash}
+		}
+	}
+	return o.Signer
+}
+
+var ecdsaHashes = map[int64]crypto.Hash{ES256: crypto.SHA256, ES384: crypto.SHA384, ES512: crypto.SHA512}
+
+// repeatableECDSA signs with the nonce of RFC 6979.
+type repeatableECDSA struct {
+	key  *ecdsa.PrivateKey
+	hash crypto.Hash
+}
+
+func (r repeatableECDSA) Public() crypto.PublicKey { return r.key.Public() }
+
+func (r repeatableECDSA) Sign(_ io.Reader, digest []byte, _ crypto.SignerOpts) ([]byte, error) {
+	return r.key.Sign(nil, digest, r.hash)
 }
 
 // WithReceipts returns the message with these receipts, and no others, in its unprotected header.
