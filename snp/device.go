@@ -2,7 +2,6 @@ package snp
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,14 +16,24 @@ const (
 	platformDevice = "/sys/devices/platform/sev-guest"
 )
 
+// maxVMPL is the least privileged level. A report that says 0xFFFFFFFF was asked for by the host.
+const maxVMPL = 3
+
 var (
 	// ErrNoDevice says that neither interface exists: this is not an SNP guest, or its driver is not loaded.
 	ErrNoDevice = errors.New("no SEV-SNP report device")
 	// ErrKeyLost says that the kernel wiped the key it shares with the firmware, as it does after an unclear failure. No report can be had until the
 	// guest is started anew.
 	ErrKeyLost = errors.New("the kernel wiped its message key (VMPCK): no reports until the VM restarts")
-	// ErrBusy says that the host throttled the request for longer than the kernel is willing to wait.
+	// ErrBusy says that the host throttled the request for longer than the kernel is willing to wait. Asking again later may help; a kernel that
+	// wipes its key when it gives up answers ErrKeyLost then.
 	ErrBusy = errors.New("the host kept the report request waiting")
+	// ErrLevel says that the guest has no key for the privilege level asked for.
+	ErrLevel = errors.New("privilege level (VMPL) not available")
+	// ErrNoDerivedKeys says that the ioctl device, the only one that gives derived keys, is not there.
+	ErrNoDerivedKeys = errors.New("derived keys need the ioctl device")
+	// errClosed is for requests after Close.
+	errClosed = fmt.Errorf("report device: %w", fs.ErrClosed)
 )
 
 // Evidence is a report and the certificate table the host gave with it, which may be empty and is not to be trusted.
@@ -38,10 +47,13 @@ type Device interface {
 	Report(ctx context.Context, data [64]byte) (Evidence, error)
 }
 
-// OpenOptions says where to look. Empty paths mean the kernel's own.
+// OpenOptions says where to look and for whom to ask.
 type OpenOptions struct {
+	// DevicePath and TSMRoot are where the interfaces are; empty means the kernel's own places.
 	DevicePath string
 	TSMRoot    string
+	// VMPL is the privilege level that reports are asked for, 0 to 3. Below the level the guest runs at (under an SVSM: 2) there are none.
+	VMPL uint32
 }
 
 func (o OpenOptions) withDefaults() OpenOptions {
@@ -54,25 +66,37 @@ func (o OpenOptions) withDefaults() OpenOptions {
 	return o
 }
 
-// Open finds the report device: configfs-tsm when its provider is sev_guest, else the ioctl device. The result's String method says which was taken. An
-// interface that is there and does not work is an error with its cause, never a silent ErrNoDevice.
-func Open(ctx context.Context, opts OpenOptions) (Device, error) {
+// Open finds the report device: configfs-tsm when its provider is sev_guest, else the ioctl device. The result's String method says which was taken and
+// why the other was not, and is meant to be logged. An interface that is there and does not work is an error with its cause, never a
+// silent ErrNoDevice; a privilege level that the guest has no key for is ErrLevel.
+func Open(ctx context.Context, opts OpenOptions) (*Guest, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if opts.VMPL > maxVMPL {
+		return nil, fmt.Errorf("open report device: %w: got %d, want 0 to %d", ErrLevel, opts.VMPL, maxVMPL)
 	}
 	opts = opts.withDefaults()
 	tsm, tsmErr := openTSM(opts.TSMRoot)
 	if tsmErr == nil {
-		return tsm, nil
+		tsmErr = tsm.checkLevel(opts.VMPL)
+	}
+	if errors.Is(tsmErr, ErrLevel) {
+		return nil, fmt.Errorf("open report device: %w", tsmErr) // the firmware behind the other interface is the same
 	}
 	dev, devErr := openIoctl(opts.DevicePath)
-	if devErr == nil {
-		return dev, nil
-	}
-	if absent(tsmErr) && absent(devErr) {
+	g := &Guest{turn: newTurn(), vmpl: opts.VMPL, ioctl: dev, tsmErr: tsmErr, devErr: devErr}
+	switch {
+	case tsmErr == nil:
+		g.reports = tsm
+	case devErr == nil:
+		g.reports = dev
+	case absent(tsmErr) && absent(devErr):
 		return nil, fmt.Errorf("open report device %q, %q: %w", opts.TSMRoot, opts.DevicePath, ErrNoDevice)
+	default:
+		return nil, fmt.Errorf("open report device: %w", errors.Join(tsmErr, devErr))
 	}
-	return nil, fmt.Errorf("open report device: %w", errors.Join(tsmErr, devErr))
+	return g, nil
 }
 
 func absent(err error) bool {
@@ -91,62 +115,4 @@ func present(opts OpenOptions, platform string) bool {
 	}
 	_, err := openTSM(opts.TSMRoot)
 	return !absent(err)
-}
-
-// Self asks for a report over a fresh nonce and returns its fields. They may be believed, because the device is the guest's own and
-// the nonce rules out an answer given to an earlier question.
-func Self(ctx context.Context, dev Device) (*Report, error) {
-	var nonce [64]byte
-	if _, err := rand.Read(nonce[:]); err != nil {
-		return nil, fmt.Errorf("self report: %w", err)
-	}
-	ev, err := dev.Report(ctx, nonce)
-	if err != nil {
-		return nil, fmt.Errorf("self report: %w", err)
-	}
-	r, err := ParseReport(ev.Report)
-	if err != nil {
-		return nil, fmt.Errorf("self report: %w", err)
-	}
-	if r.ReportData != nonce {
-		return nil, errors.New("self report: the report carries another nonce")
-	}
-	if r.VMPL > 3 {
-		return nil, fmt.Errorf("self report: got vmpl %#x, want 0 to 3", r.VMPL)
-	}
-	return r, nil
-}
-
-// turn is the queue before a device: one holder at a time, and waiting ends with the caller's context.
-type turn chan struct{}
-
-func newTurn() turn { return make(turn, 1) }
-
-// do runs f alone. The kernel cannot be interrupted in the middle of a request (it must keep message numbers in step), so when ctx ends first
-// the caller is released while f runs to its end and only then gives the turn away.
-func (t turn) do(ctx context.Context, f func() (Evidence, error)) (Evidence, error) {
-	if err := ctx.Err(); err != nil {
-		return Evidence{}, err
-	}
-	select {
-	case t <- struct{}{}:
-	case <-ctx.Done():
-		return Evidence{}, ctx.Err()
-	}
-	type result struct {
-		ev  Evidence
-		err error
-	}
-	done := make(chan result, 1)
-	go func() {
-		defer func() { <-t }()
-		ev, err := f()
-		done <- result{ev, err}
-	}()
-	select {
-	case r := <-done:
-		return r.ev, r.err
-	case <-ctx.Done():
-		return Evidence{}, ctx.Err()
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,6 +36,11 @@ func TestMain(m *testing.M) {
 
 func processor(t *testing.T, faults ...emulator.Fault) *emulator.Processor {
 	t.Helper()
+	return processorOf(t, func(p *emulator.TEEParams) { p.Faults = faults })
+}
+
+func processorOf(t *testing.T, edit func(*emulator.TEEParams)) *emulator.Processor {
+	t.Helper()
 	a, err := authority()
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +49,8 @@ func processor(t *testing.T, faults ...emulator.Fault) *emulator.Processor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.HostData, p.Faults = [32]byte{0xaa}, faults
+	p.HostData = [32]byte{0xaa}
+	edit(&p)
 	proc, err := emulator.NewProcessor(p)
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +80,7 @@ func tsmRoot(t *testing.T, proc *emulator.Processor) string {
 	return filepath.Join(dir, "tsm")
 }
 
-func openTSM(t *testing.T, root string) snp.Device {
+func openTSM(t *testing.T, root string) *snp.Guest {
 	t.Helper()
 	dev, err := snp.Open(t.Context(), snp.OpenOptions{TSMRoot: root, DevicePath: "/nonexistent"})
 	if err != nil {
@@ -123,8 +130,14 @@ func TestDevices(t *testing.T) {
 		root := tsmRoot(t, processor(t))
 		dev := openTSM(t, root)
 		suite(t, dev)
-		if got := fmt.Sprint(dev); !strings.HasPrefix(got, "configfs-tsm "+root) {
-			t.Errorf("says it is %q", got)
+		if got, want := fmt.Sprint(dev), "configfs-tsm "+root+"/report (no derived keys: open \"/nonexistent\": "; !strings.HasPrefix(got, want) {
+			t.Errorf("says it is %q, want %q at the start", got, want)
+		}
+		if err := dev.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		if _, err := dev.Report(t.Context(), [64]byte{}); !errors.Is(err, fs.ErrClosed) {
+			t.Errorf("after close: got %v, want %v", err, fs.ErrClosed)
 		}
 		noEntries(t, root)
 	})
@@ -195,7 +208,50 @@ func TestOpenWithoutDevice(t *testing.T) {
 	}
 }
 
-// TestNoEmulatorInProduction: what the agent links must not contain the software processor, nor the verifier it has no use for.
+// TestPrivilegeLevels: reports are of the level asked for, and a level that the guest has no key for is refused before anything is asked.
+func TestPrivilegeLevels(t *testing.T) {
+	root := tsmRoot(t, processorOf(t, func(p *emulator.TEEParams) { p.VMPLFloor = 2 }))
+	for level := range uint32(5) {
+		g, err := snp.Open(t.Context(), snp.OpenOptions{TSMRoot: root, DevicePath: "/nonexistent", VMPL: level})
+		if level < 2 || level > 3 {
+			if !errors.Is(err, snp.ErrLevel) || g != nil {
+				t.Errorf("level %d: got %v, want %v", level, err, snp.ErrLevel)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := snp.Self(t.Context(), g); err != nil || r.VMPL != level {
+			t.Errorf("level %d: got %v", level, err)
+		}
+	}
+	noEntries(t, root)
+}
+
+// Pitfall 11: go-sev-guest's client leaves an entry behind each time it looks whether configfs-tsm is there.
+func TestPitfall11NoConfigfsEntryLeak(t *testing.T) {
+	root := tsmRoot(t, processor(t, emulator.Fault{Kind: emulator.FaultRace, After: 3, Count: 4}, emulator.Fault{Kind: emulator.FaultWiped, After: 12}))
+	var failed int
+	for range 20 {
+		g := openTSM(t, root)
+		noEntries(t, root)
+		if _, err := g.Report(t.Context(), [64]byte{1}); err != nil {
+			failed++
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := g.Report(gone, [64]byte{2}); !errors.Is(err, context.Canceled) {
+			t.Errorf("ended context: got %v", err)
+		}
+		noEntries(t, root)
+	}
+	if failed == 0 || failed == 20 {
+		t.Errorf("got %d failures of 20, want some: the cases were not reached", failed)
+	}
+}
+
+// TestNoEmulatorInProduction: what the agent links must not contain the software processor, nor a client that throttles itself and has flags.
 func TestNoEmulatorInProduction(t *testing.T) {
 	for _, pkg := range []string{"github.com/cloister-cc/cloister/snp", "github.com/cloister-cc/cloister/agent/cmd/cloister-agent"} {
 		out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", pkg).CombinedOutput()
@@ -204,7 +260,7 @@ func TestNoEmulatorInProduction(t *testing.T) {
 		}
 		for dep := range strings.Lines(string(out)) {
 			switch dep = strings.TrimSpace(dep); dep {
-			case "github.com/cloister-cc/cloister/snp/emulator", "github.com/cloister-cc/cloister/snp/verify", "github.com/google/go-sev-guest/client":
+			case "github.com/cloister-cc/cloister/snp/emulator", "github.com/google/go-sev-guest/client":
 				t.Errorf("%s links %s", pkg, dep)
 			}
 		}

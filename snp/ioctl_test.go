@@ -20,19 +20,43 @@ type fakeKernel struct {
 	fail  error
 	certs []byte
 	calls []string
+	vmpls []uint32
+	keys  []sevguest.DerivedKeyReq
 	block chan struct{}
 	begun chan struct{}
+	wrong func(report []byte) // what the answer has wrong
+	shut  bool
 }
 
-func (k *fakeKernel) Close() error { return nil }
-
-func (k *fakeKernel) Report(data [64]byte, _ uint32) ([]byte, error) {
-	k.calls = append(k.calls, "report")
-	return testReport(data), k.fail
+// guestOver is a guest whose only interface is the ioctl device of k.
+func guestOver(k *fakeKernel) *Guest {
+	d := &ioctlDevice{dev: k, path: "/dev/sev-guest"}
+	return &Guest{turn: newTurn(), reports: d, ioctl: d, tsmErr: errors.New("no such directory")}
 }
 
-func (k *fakeKernel) ExtReport(data [64]byte, _ uint32, certs []byte) ([]byte, uint32, error) {
-	k.calls = append(k.calls, "ext")
+func (k *fakeKernel) Close() error { k.shut = true; return nil }
+
+func (k *fakeKernel) DerivedKey(req sevguest.DerivedKeyReq) ([32]byte, error) {
+	k.calls, k.keys = append(k.calls, "key"), append(k.keys, req)
+	return [32]byte{7}, k.fail
+}
+
+func (k *fakeKernel) Report(data [64]byte, vmpl uint32) ([]byte, error) {
+	k.calls, k.vmpls = append(k.calls, "report"), append(k.vmpls, vmpl)
+	return k.answer(data, vmpl), k.fail
+}
+
+func (k *fakeKernel) answer(data [64]byte, vmpl uint32) []byte {
+	b := testReport(data)
+	b[0x30] = byte(vmpl)
+	if k.wrong != nil {
+		k.wrong(b)
+	}
+	return b
+}
+
+func (k *fakeKernel) ExtReport(data [64]byte, vmpl uint32, certs []byte) ([]byte, uint32, error) {
+	k.calls, k.vmpls = append(k.calls, "ext"), append(k.vmpls, vmpl)
 	if k.block != nil {
 		k.begun <- struct{}{}
 		<-k.block
@@ -48,7 +72,7 @@ func (k *fakeKernel) ExtReport(data [64]byte, _ uint32, certs []byte) ([]byte, u
 		return nil, need, &sevguest.Error{ExitInfo2: sevguest.ExitInfo2VMM(sevguest.VMMErrLength), Err: syscall.EIO}
 	}
 	copy(certs, k.certs)
-	return testReport(data), uint32(len(certs)), nil
+	return k.answer(data, vmpl), uint32(len(certs)), nil
 }
 
 func testReport(data [64]byte) []byte {
@@ -78,7 +102,7 @@ func TestIoctlCertificateProtocol(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := &fakeKernel{needs: c.needs, certs: c.certs}
-			d := &ioctlDevice{turn: newTurn(), dev: k}
+			d := guestOver(k)
 			var ev Evidence
 			for n := range 2 { // the second time the size is known
 				nonce := [64]byte{byte(n + 1)}
@@ -114,7 +138,7 @@ func TestIoctlErrors(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := &fakeKernel{fail: c.fail}
-			d := &ioctlDevice{turn: newTurn(), dev: k}
+			d := guestOver(k)
 			ev, err := d.Report(t.Context(), [64]byte{})
 			if err == nil || ev.Report != nil || c.want != nil && !errors.Is(err, c.want) {
 				t.Errorf("got %v, want %v and no report", err, c.want)
@@ -130,7 +154,7 @@ func TestIoctlErrors(t *testing.T) {
 func TestRequestsAreAlone(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	k := &fakeKernel{needs: []uint32{0}, block: make(chan struct{}), begun: make(chan struct{}, 2)}
-	d := &ioctlDevice{turn: newTurn(), dev: k}
+	d := guestOver(k)
 	ctx, cancel := context.WithCancel(t.Context())
 	gone := make(chan error)
 	go func() { _, err := d.Report(ctx, [64]byte{1}); gone <- err }()

@@ -1,7 +1,6 @@
 package snp
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -25,49 +24,76 @@ var errOtherProvider = errors.New("configfs-tsm belongs to another provider")
 
 // tsmDevice asks configfs-tsm: each report is an entry of its own, made, written, read and removed.
 type tsmDevice struct {
-	turn   turn
-	report string // the report directory
+	dir   string // the report directory
+	floor uint32 // lowest privilege level the guest has a key for
 }
 
 func openTSM(root string) (*tsmDevice, error) {
-	d := &tsmDevice{turn: newTurn(), report: filepath.Join(root, "report")}
+	d := &tsmDevice{dir: filepath.Join(root, "report")}
 	e, err := d.newEntry()
 	if err != nil {
 		return nil, err
 	}
-	got, err := e.read("provider", 64)
-	if err := errors.Join(err, e.remove()); err != nil {
-		// Not %w: an entry could be made, so the interface is there; a missing attribute must not read as "no device".
-		return nil, fmt.Errorf("open configfs-tsm %q: %v", d.report, err)
-	}
-	if name := strings.TrimSuffix(string(got), "\n"); name != tsmProvider {
-		return nil, fmt.Errorf("open configfs-tsm %q: got provider %.20q, want %q: %w", d.report, name, tsmProvider, errOtherProvider)
+	err = d.probe(e)
+	if rmErr := e.remove(); err != nil || rmErr != nil {
+		return nil, errors.Join(err, rmErr)
 	}
 	return d, nil
 }
 
-func (d *tsmDevice) String() string { return "configfs-tsm " + d.report }
+// probe reads what every entry has alike. An entry could be made, so the interface is there, and a missing attribute must not read as "no device":
+// hence no %w around what the kernel said.
+func (d *tsmDevice) probe(e entry) error {
+	name, err := e.line("provider")
+	if err != nil {
+		return fmt.Errorf("open configfs-tsm %q: %v", d.dir, err)
+	}
+	if name != tsmProvider {
+		return fmt.Errorf("open configfs-tsm %q: got provider %.20q, want %q: %w", d.dir, name, tsmProvider, errOtherProvider)
+	}
+	text, err := e.line("privlevel_floor")
+	if err != nil {
+		return fmt.Errorf("open configfs-tsm %q: %v", d.dir, err)
+	}
+	floor, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || floor > maxVMPL {
+		return fmt.Errorf("open configfs-tsm %q: privlevel_floor: got %.20q, want 0 to %d", d.dir, text, maxVMPL)
+	}
+	d.floor = uint32(floor)
+	return nil
+}
 
-func (d *tsmDevice) Report(ctx context.Context, data [64]byte) (Evidence, error) {
-	return d.turn.do(ctx, func() (Evidence, error) {
-		var err error
-		for range tsmTries {
-			var ev Evidence
-			if ev, err = d.once(data); err == nil {
-				return ev, nil
-			}
-			if !errors.Is(err, errMoved) && !errors.Is(err, syscall.EBUSY) {
-				break
-			}
+// checkLevel compares a privilege level with the lowest one the guest has a key for. An ask below it would be refused by the firmware, for reasons
+// it does not give.
+func (d *tsmDevice) checkLevel(vmpl uint32) error {
+	if vmpl < d.floor {
+		return fmt.Errorf("configfs-tsm %q: %w: got %d, want at least %d (privlevel_floor)", d.dir, ErrLevel, vmpl, d.floor)
+	}
+	return nil
+}
+
+func (d *tsmDevice) String() string { return "configfs-tsm " + d.dir }
+
+// report asks again, a bounded number of times, when another writer came between.
+func (d *tsmDevice) report(data [64]byte, vmpl uint32) (Evidence, error) {
+	var err error
+	for range tsmTries {
+		var ev Evidence
+		if ev, err = d.once(data, vmpl); err == nil {
+			return ev, nil
 		}
-		return Evidence{}, explain(err)
-	})
+		if !errors.Is(err, errMoved) && !errors.Is(err, syscall.EBUSY) {
+			return Evidence{}, err
+		}
+	}
+	return Evidence{}, fmt.Errorf("after %d tries: %w", tsmTries, err)
 }
 
 var errMoved = errors.New("another writer changed the entry")
 
-// once makes one entry, asks and reads. The blobs belong to this nonce only if generation, read after them, is what our one write made it.
-func (d *tsmDevice) once(data [64]byte) (ev Evidence, err error) {
+// once makes one entry, asks and reads. The blobs belong to this nonce and level only if generation, read after them, is what our writes made it. The
+// entry is gone afterwards, whatever comes: the kernel keeps entries until somebody removes them.
+func (d *tsmDevice) once(data [64]byte, vmpl uint32) (ev Evidence, err error) {
 	e, err := d.newEntry()
 	if err != nil {
 		return Evidence{}, err
@@ -81,10 +107,13 @@ func (d *tsmDevice) once(data [64]byte) (ev Evidence, err error) {
 	if err != nil {
 		return Evidence{}, err
 	}
-	if err := e.write("inblob", data[:]); err != nil {
+	writes, err := e.configure(data, vmpl)
+	if err != nil {
 		return Evidence{}, err
 	}
-	if ev.Report, err = e.read("outblob", ReportSize); err != nil {
+	if ev.Report, err = e.read("outblob", ReportSize); errors.Is(err, syscall.ENOSPC) {
+		return Evidence{}, fmt.Errorf("the host's certificate table is larger than the kernel takes: %w", err)
+	} else if err != nil {
 		return Evidence{}, err
 	}
 	if ev.Certs, err = e.read("auxblob", maxAux); err != nil {
@@ -94,8 +123,8 @@ func (d *tsmDevice) once(data [64]byte) (ev Evidence, err error) {
 	if err != nil {
 		return Evidence{}, err
 	}
-	if after != before+1 {
-		return Evidence{}, fmt.Errorf("report %q: got generation %d, want %d: %w", e, after, before+1, errMoved)
+	if want := before + writes; after != want {
+		return Evidence{}, fmt.Errorf("report %q: got generation %d, want %d: %w", e, after, want, errMoved)
 	}
 	if len(ev.Report) != ReportSize {
 		return Evidence{}, fmt.Errorf("report %q: got %d bytes, want %d", e, len(ev.Report), ReportSize)
@@ -104,11 +133,22 @@ func (d *tsmDevice) once(data [64]byte) (ev Evidence, err error) {
 	return ev, nil
 }
 
+// configure writes what is asked, and says with how many writes. A new entry is at level 0.
+func (e entry) configure(data [64]byte, vmpl uint32) (writes uint64, err error) {
+	if vmpl != 0 {
+		if err := e.write("privlevel", strconv.AppendUint(nil, uint64(vmpl), 10)); err != nil {
+			return 0, err
+		}
+		writes++
+	}
+	return writes + 1, e.write("inblob", data[:])
+}
+
 // entry is the directory of one report request.
 type entry string
 
 func (d *tsmDevice) newEntry() (entry, error) {
-	dir, err := os.MkdirTemp(d.report, "cloister-")
+	dir, err := os.MkdirTemp(d.dir, "cloister-")
 	if err != nil {
 		return "", fmt.Errorf("make configfs-tsm entry: %w", err)
 	}
@@ -150,12 +190,18 @@ func (e entry) write(name string, b []byte) error {
 	return errors.Join(err, f.Close())
 }
 
+// line returns a text attribute.
+func (e entry) line(name string) (string, error) {
+	b, err := e.read(name, 64)
+	return strings.TrimSuffix(string(b), "\n"), err
+}
+
 func (e entry) generation() (uint64, error) {
-	b, err := e.read("generation", 32)
+	text, err := e.line("generation")
 	if err != nil {
 		return 0, err
 	}
-	n, err := strconv.ParseUint(strings.TrimSuffix(string(b), "\n"), 10, 64)
+	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
 		return 0, fmt.Errorf("read generation of %q: %w", e, err)
 	}
