@@ -181,9 +181,7 @@ func probe(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("probe: %w", err)
 	}
-	if c, ok := dev.(io.Closer); ok {
-		defer c.Close()
-	}
+	defer dev.Close()
 	if _, err := snp.Self(ctx, dev); err != nil {
 		return fmt.Errorf("probe %s: %w", dev, err)
 	}
