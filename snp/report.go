@@ -30,7 +30,7 @@ type Report struct {
 	VMPL          uint32
 	SignatureAlgo uint32
 	CurrentTCB    TCB
-	PlatformInfo  uint64
+	PlatformInfo  uint64 // see type PlatformInfo
 	KeyInfo       KeyInfo
 	ReportData    [64]byte
 	Measurement   [48]byte
@@ -55,6 +55,17 @@ type Report struct {
 
 // Firmware is a firmware version.
 type Firmware struct{ Major, Minor, Build uint8 }
+
+// AtLeast says that f is not older than floor.
+func (f Firmware) AtLeast(floor Firmware) bool {
+	if f.Major != floor.Major {
+		return f.Major > floor.Major
+	}
+	if f.Minor != floor.Minor {
+		return f.Minor > floor.Minor
+	}
+	return f.Build >= floor.Build
+}
 
 func (f Firmware) String() string { return fmt.Sprintf("%d.%d.%d", f.Major, f.Minor, f.Build) }
 
@@ -86,6 +97,18 @@ func (r *Report) Raw() []byte { return r.raw[:] }
 // ParseReport reads a report of version 2 to 5. Reserved bytes must be zero: they are signed, so that a meaning added later would otherwise be
 // carried along unread.
 func ParseReport(b []byte) (*Report, error) {
+	r, err := DecodeReport(b)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.CheckReserved(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// DecodeReport reads a report of version 2 to 5 and leaves the reserved bytes to CheckReserved: a verifier has a check of its own for them.
+func DecodeReport(b []byte) (*Report, error) {
 	if len(b) != ReportSize {
 		return nil, fmt.Errorf("parse report: got %d bytes, want %d", len(b), ReportSize)
 	}
@@ -93,9 +116,6 @@ func ParseReport(b []byte) (*Report, error) {
 	r := &Report{Version: le.Uint32(b)}
 	if r.Version < minReportVersion || r.Version > maxReportVersion {
 		return nil, fmt.Errorf("parse report: got version %d, want %d to %d", r.Version, minReportVersion, maxReportVersion)
-	}
-	if err := checkReserved(b, r.Version); err != nil {
-		return nil, err
 	}
 	copy(r.raw[:], b)
 	r.GuestSVN = le.Uint32(b[0x004:])
@@ -131,33 +151,38 @@ func ParseReport(b []byte) (*Report, error) {
 	return r, nil
 }
 
-// checkReserved refuses bytes that the report's version gives no meaning.
-func checkReserved(b []byte, version uint32) error {
-	gaps := []struct{ from, to int }{
-		{0x04C, 0x050},
-		{0x188, 0x1A0},
-		{0x1EB, 0x1EC},
-		{0x1EF, 0x1F0},
-		{0x1F8, SignedSize},
-		{SignedSize + SignatureSize, ReportSize},
+// reservedGaps are the ranges without a meaning, by report version.
+var reservedGaps = func() (byVersion [maxReportVersion + 1][]gap) {
+	for version := minReportVersion; version <= maxReportVersion; version++ {
+		cpu, mitigation := 0x188, 0x1F8
+		if version >= 3 {
+			cpu = 0x18B
+		}
+		if version >= 5 {
+			mitigation = 0x208
+		}
+		byVersion[version] = []gap{
+			{0x04C, 0x050}, {cpu, 0x1A0}, {0x1EB, 0x1EC}, {0x1EF, 0x1F0}, {mitigation, SignedSize}, {SignedSize + SignatureSize, ReportSize},
+		}
 	}
-	if version >= 3 {
-		gaps[1].from = 0x18B
-	}
-	if version >= 5 {
-		gaps[4].from = 0x208
-	}
-	for _, g := range gaps {
-		for i := g.from; i < g.to; i++ {
-			if b[i] != 0 {
-				return fmt.Errorf("parse report: version %d: got %#02x at reserved offset %#03x, want 0", version, b[i], i)
+	return byVersion
+}()
+
+type gap struct{ from, to int }
+
+// CheckReserved refuses bytes, key information bits and signers that the report's version gives no meaning.
+func (r *Report) CheckReserved() error {
+	for _, g := range reservedGaps[r.Version] {
+		for i, b := range r.raw[g.from:g.to] {
+			if b != 0 {
+				return fmt.Errorf("parse report: version %d: got %#02x at reserved offset %#03x, want 0", r.Version, b, g.from+i)
 			}
 		}
 	}
-	if info := binary.LittleEndian.Uint32(b[0x048:]); info>>5 != 0 {
-		return fmt.Errorf("parse report: got key information %#x, want bits 5 to 31 zero", info)
+	if r.KeyInfo>>5 != 0 {
+		return fmt.Errorf("parse report: got key information %#x, want bits 5 to 31 zero", uint32(r.KeyInfo))
 	}
-	switch signer := KeyInfo(binary.LittleEndian.Uint32(b[0x048:])).Signer(); signer {
+	switch signer := r.KeyInfo.Signer(); signer {
 	case SignerVCEK, SignerVLEK, SignerNone:
 	default:
 		return fmt.Errorf("parse report: got signer %d, which is reserved", signer)
@@ -184,9 +209,59 @@ const (
 
 func (p GuestPolicy) String() string { return fmt.Sprintf("%#x", uint64(p)) }
 
+// ABI is the oldest firmware interface that the guest may run on.
+func (p GuestPolicy) ABI() (major, minor uint8) { return uint8(p >> 8), uint8(p) }
+
+// Reserved returns the bits that have no meaning in reports of a version, and bit 17 if it is clear, which always must be set. Page swap came with
+// version 5.
+func (p GuestPolicy) Reserved(version uint32) GuestPolicy {
+	known := PolicyPageSwapDisable - 1
+	if version >= 5 {
+		known |= PolicyPageSwapDisable
+	}
+	return p&^known | ^p&PolicyReservedOne
+}
+
+// PlatformInfo is what the firmware says of the machine.
+type PlatformInfo uint64
+
+// Bits of the platform information.
+const (
+	PlatformSMT            PlatformInfo = 1 << 0 // other threads run on the cores
+	PlatformTSME           PlatformInfo = 1 << 1 // all memory is encrypted
+	PlatformECC            PlatformInfo = 1 << 2 // memory has error correction
+	PlatformRAPLDisabled   PlatformInfo = 1 << 3 // no power readings
+	PlatformCiphertextHide PlatformInfo = 1 << 4 // the host does not see ciphertext in DRAM
+	PlatformAliasCheck     PlatformInfo = 1 << 5 // memory was searched for aliases since the last reset; version 3 on
+	PlatformTIO            PlatformInfo = 1 << 7 // trusted devices are enabled; version 5 on
+)
+
+// Reserved returns the bits that have no meaning in reports of a version.
+func (p PlatformInfo) Reserved(version uint32) PlatformInfo {
+	known := PlatformSMT | PlatformTSME | PlatformECC | PlatformRAPLDisabled | PlatformCiphertextHide
+	if version >= 3 {
+		known |= PlatformAliasCheck
+	}
+	if version >= 5 {
+		known |= PlatformTIO
+	}
+	return p &^ known
+}
+
+func (p PlatformInfo) String() string { return fmt.Sprintf("%#x", uint64(p)) }
+
 // CPUID names the processor that a report of version 3 or later comes from.
 type CPUID struct{ Family, Model, Stepping uint8 }
 
 func (c CPUID) String() string {
 	return hex.EncodeToString([]byte{c.Family}) + "h/" + hex.EncodeToString([]byte{c.Model}) + "h"
+}
+
+// CPUIDOf reads the processor's signature, EAX of CPUID leaf 1.
+func CPUIDOf(eax uint32) CPUID {
+	return CPUID{
+		Family:   uint8(eax>>8&0xF) + uint8(eax>>20),
+		Model:    uint8(eax>>12&0xF0) | uint8(eax>>4&0xF),
+		Stepping: uint8(eax & 0xF),
+	}
 }

@@ -195,7 +195,8 @@ func TestLines(t *testing.T) {
 		{CPUID{0x1A, 0x02, 1}, Turin},
 		{CPUID{0x1A, 0x11, 0}, Turin},
 		{CPUID{0x19, 0x20, 0}, ""},
-		{CPUID{0x1A, 0x12, 0}, ""},
+		{CPUID{0x1A, 0x1F, 0}, Turin},
+		{CPUID{0x1A, 0x20, 0}, ""},
 		{CPUID{0x17, 0x31, 0}, ""},
 		{CPUID{}, ""},
 	} {

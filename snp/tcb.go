@@ -51,25 +51,54 @@ const (
 	Turin Line = "Turin"
 )
 
-// cpuLines maps family and model to the line whose root signs for it. Bergamo and Siena have Genoa's root, Turin Dense has Turin's.
-var cpuLines = []struct {
+// Product is a kind of processor: its name, and the line whose root signs for it.
+type Product struct {
+	Name string
+	Line Line
+}
+
+// cpuProducts maps family and model to the product. Bergamo and Siena have one model range and Genoa's root, Turin Dense has Turin's.
+var cpuProducts = []struct {
 	family, first, last uint8
-	line                Line
+	product             Product
 }{
-	{0x19, 0x00, 0x0F, Milan},
-	{0x19, 0x10, 0x1F, Genoa},
-	{0x19, 0xA0, 0xAF, Genoa},
-	{0x1A, 0x00, 0x11, Turin},
+	{0x19, 0x00, 0x0F, Product{"Milan", Milan}},
+	{0x19, 0x10, 0x1F, Product{"Genoa", Genoa}},
+	{0x19, 0xA0, 0xAF, Product{"Siena", Genoa}},
+	{0x1A, 0x00, 0x0F, Product{"Turin", Turin}},
+	{0x1A, 0x10, 0x1F, Product{"Turin-Dense", Turin}},
+}
+
+// productAliases are other names of a row above: Bergamo cannot be told from Siena by its model.
+var productAliases = map[string]string{"Bergamo": "Siena", "Turin Dense": "Turin-Dense"}
+
+// ProductOf finds a processor's product.
+func ProductOf(c CPUID) (Product, error) {
+	for _, p := range cpuProducts {
+		if c.Family == p.family && c.Model >= p.first && c.Model <= p.last {
+			return p.product, nil
+		}
+	}
+	return Product{}, fmt.Errorf("processor %s: not a product known here", c)
+}
+
+// ProductNamed finds a product by name: Milan, Genoa, Siena (or Bergamo, which has its models), Turin, Turin-Dense.
+func ProductNamed(name string) (Product, error) {
+	if other, ok := productAliases[name]; ok {
+		name = other
+	}
+	for _, p := range cpuProducts {
+		if p.product.Name == name {
+			return p.product, nil
+		}
+	}
+	return Product{}, fmt.Errorf("product %.32q: not one known here", name)
 }
 
 // LineOf finds a processor's line.
 func LineOf(c CPUID) (Line, error) {
-	for _, l := range cpuLines {
-		if c.Family == l.family && c.Model >= l.first && c.Model <= l.last {
-			return l.line, nil
-		}
-	}
-	return "", fmt.Errorf("processor %s: not a product line known here", c)
+	p, err := ProductOf(c)
+	return p.Line, err
 }
 
 // LineNamed finds the line of a certificate's product name, such as "Milan-B0" or "Genoa".

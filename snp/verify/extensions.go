@@ -2,8 +2,11 @@ package verify
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/x509"
 	"encoding/asn1"
+	"errors"
 	"fmt"
 
 	"github.com/cloister-cc/cloister/snp"
@@ -12,18 +15,42 @@ import (
 // AMD's extension arc, 1.3.6.1.4.1.3704.1.
 var amdArc = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 3704, 1}
 
+// The kinds of endorsement key.
+const (
+	kindVCEK = "VCEK"
+	kindVLEK = "VLEK"
+)
+
 // endorsement is what an endorsement key's certificate says of the processor.
 type endorsement struct {
+	key     *ecdsa.PublicKey
 	product string
 	line    snp.Line
 	tcb     snp.TCBParts
-	hwid    []byte // VCEK
-	csp     string // VLEK
+	chipID  *[64]byte // VCEK: the hardware id as it stands in a report
+	csp     string    // VLEK
+}
+
+// hasAMDExtension tells an endorsement key's certificate from an authority's.
+func hasAMDExtension(cert *x509.Certificate) bool {
+	for _, e := range cert.Extensions {
+		if len(e.Id) > len(amdArc) && e.Id[:len(amdArc)].Equal(amdArc) {
+			return true
+		}
+	}
+	return false
 }
 
 // parseEndorsement reads AMD's extensions. Every part of the TCB that the line has must be there: a part that is absent would otherwise compare equal to
 // a version of zero.
 func parseEndorsement(cert *x509.Certificate) (*endorsement, error) {
+	key, ok := cert.PublicKey.(*ecdsa.PublicKey)
+	if !ok || key.Curve != elliptic.P384() {
+		return nil, fmt.Errorf("endorsement certificate: got a key of type %T, want ECDSA P-384", cert.PublicKey)
+	}
+	if cert.IsCA {
+		return nil, errors.New("endorsement certificate: got an authority's, want a key's")
+	}
 	ext := map[string][]byte{}
 	for _, e := range cert.Extensions {
 		if len(e.Id) <= len(amdArc) || !e.Id[:len(amdArc)].Equal(amdArc) {
@@ -35,7 +62,7 @@ func parseEndorsement(cert *x509.Certificate) (*endorsement, error) {
 		}
 		ext[tail] = e.Value
 	}
-	var e endorsement
+	e := endorsement{key: key}
 	var err error
 	if e.product, err = ia5(ext, "2"); err != nil {
 		return nil, err
@@ -43,19 +70,16 @@ func parseEndorsement(cert *x509.Certificate) (*endorsement, error) {
 	if e.line, err = snp.LineNamed(e.product); err != nil {
 		return nil, fmt.Errorf("endorsement certificate: %w", err)
 	}
-	parts := map[string]*uint8{"3.1": &e.tcb.BootLoader, "3.2": &e.tcb.TEE, "3.3": &e.tcb.SNP, "3.8": &e.tcb.Microcode}
-	if e.line == snp.Turin {
-		parts["3.9"] = &e.tcb.FMC
-	}
-	for oid, to := range parts {
-		if *to, err = spl(ext, oid); err != nil {
-			return nil, err
-		}
+	if err := e.readTCB(ext); err != nil {
+		return nil, err
 	}
 	if v, ok := ext["4"]; ok {
-		if e.hwid, err = hardwareID(v, e.line); err != nil {
+		id, err := hardwareID(v, e.line)
+		if err != nil {
 			return nil, err
 		}
+		e.chipID = new([64]byte)
+		copy(e.chipID[:], id)
 	}
 	if _, ok := ext["5"]; ok {
 		if e.csp, err = ia5(ext, "5"); err != nil {
@@ -63,6 +87,44 @@ func parseEndorsement(cert *x509.Certificate) (*endorsement, error) {
 		}
 	}
 	return &e, nil
+}
+
+// readTCB reads the versions that the certificate was issued for. Those without a meaning on the line must be absent or zero.
+func (e *endorsement) readTCB(ext map[string][]byte) error {
+	parts := []struct {
+		oid string
+		to  *uint8
+	}{{"3.1", &e.tcb.BootLoader}, {"3.2", &e.tcb.TEE}, {"3.3", &e.tcb.SNP}, {"3.8", &e.tcb.Microcode}, {"3.9", &e.tcb.FMC}}
+	unused := []string{"3.4", "3.5", "3.6", "3.7"}
+	if e.line != snp.Turin {
+		parts, unused = parts[:4], append(unused, "3.9")
+	}
+	var err error
+	for _, p := range parts {
+		if *p.to, err = spl(ext, p.oid); err != nil {
+			return err
+		}
+	}
+	for _, oid := range unused {
+		if _, ok := ext[oid]; !ok {
+			continue
+		}
+		if n, err := spl(ext, oid); err != nil || n != 0 {
+			return fmt.Errorf("endorsement certificate: extension %s.%s: got %d %v, want 0 on %s", amdArc, oid, n, err, e.line)
+		}
+	}
+	return nil
+}
+
+// kind says what the certificate is for: a chip has a hardware id, a cloud provider has a name, and no certificate has both.
+func (e *endorsement) kind() string {
+	switch {
+	case e.chipID != nil && e.csp == "":
+		return kindVCEK
+	case e.chipID == nil && e.csp != "":
+		return kindVLEK
+	}
+	return "neither VCEK nor VLEK"
 }
 
 func unmarshal[T any](ext map[string][]byte, oid, params string) (v T, err error) {

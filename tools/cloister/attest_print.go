@@ -6,27 +6,18 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/cloister-cc/cloister/snp/emulator"
 	"github.com/cloister-cc/cloister/snp/verify"
 )
 
-// printedVerdict is the JSON form: the verdict, and whether it rests on keys that anybody can make.
-type printedVerdict struct {
-	*verify.Verdict
-	TestOnly bool `json:"test_only"`
-}
-
-func testOnly(v *verify.Verdict) bool { return strings.Contains(v.Root, emulator.Subject) }
-
 func (a *attestVerify) print(w io.Writer, v *verify.Verdict) error {
 	if a.json {
-		return encodeJSON(w, printedVerdict{Verdict: v, TestOnly: testOnly(v)})
+		return encodeJSON(w, v)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "\tFIELD\tGOT\tWANT")
-	for _, f := range v.Fields {
+	for _, f := range v.Checks {
 		got, want := abridge(f.Got, f.Want)
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", map[bool]string{true: "ok", false: "NO"}[f.OK], f.Name, got, want)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", map[verify.Status]string{verify.StatusPass: "ok", verify.StatusFail: "NO", verify.StatusNotAsked: "-", verify.StatusNotJudged: "?"}[f.Status], f.Name, got, want)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -35,7 +26,7 @@ func (a *attestVerify) print(w io.Writer, v *verify.Verdict) error {
 	if v.OK {
 		verdict = "accepted"
 	}
-	if testOnly(v) {
+	if v.TestOnly {
 		verdict += " (software SNP processor, TEST ONLY: says nothing about hardware)"
 	}
 	_, err := fmt.Fprintln(w, verdict)

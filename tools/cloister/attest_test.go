@@ -249,15 +249,12 @@ func TestAttestVerifyOutput(t *testing.T) {
 	var v struct {
 		OK       bool `json:"ok"`
 		TestOnly bool `json:"test_only"`
-		Fields   []struct {
-			Name, Got, Want string
-			OK              bool
-		}
+		Checks   []struct{ Name, Got, Want, Status string }
 	}
 	if err := json.Unmarshal([]byte(text), &v); err != nil {
 		t.Fatal(err)
 	}
-	if !v.OK || !v.TestOnly || len(v.Fields) < 15 {
+	if !v.OK || !v.TestOnly || len(v.Checks) < 15 {
 		t.Errorf("got %+v", v)
 	}
 }

@@ -102,7 +102,7 @@ func (a *attestVerify) run(cmd *cobra.Command) error {
 	}
 	if !verdict.OK {
 		var names []string
-		for _, f := range verdict.Refused() {
+		for _, f := range verdict.Failed() {
 			names = append(names, f.Name)
 		}
 		return &exitError{code: exitFailed, err: errors.New("attest verify: refused: " + strings.Join(names, ", "))}
@@ -125,12 +125,14 @@ func (a *attestVerify) judge(raw []byte, roots *verify.Roots, exp verify.Expecta
 		return nil, err
 	}
 	exp.HostData = &anchor
-	return verify.Evidence(bundle.Evidence(), roots, exp)
+	v, err := verify.New(roots, verify.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return v.Verify(verify.Evidence{Report: bundle.Report, Table: bundle.Certs}, exp)
 }
 
-func refusal(name, got, want string) *verify.Verdict {
-	return &verify.Verdict{Fields: []verify.Field{{Name: name, Got: got, Want: want}}}
-}
+func refusal(name, got, want string) *verify.Verdict { return verify.Refuse(name+": "+got, want) }
 
 func unreadable(err error) error { return &exitError{code: exitUnreadable, err: err} }
 
@@ -181,8 +183,7 @@ func (a *attestVerify) expectations() (verify.Expectations, error) {
 // reference sets the measurements accepted.
 func (a *attestVerify) reference(exp *verify.Expectations) error {
 	if len(a.measurements) == 1 && a.measurements[0] == "any" {
-		exp.AnyMeasurement = true
-		return nil
+		return nil // not asked, and shown as that
 	}
 	for _, text := range a.measurements {
 		d, err := measure.ParseDigest(text)

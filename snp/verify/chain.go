@@ -1,0 +1,334 @@
+package verify
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cloister-cc/cloister/snp"
+)
+
+// link is the way from one endorsement key to a pinned root, every signature of it checked.
+type link struct {
+	leaf       *x509.Certificate
+	says       *endorsement
+	by, anchor *authority
+	// What a verdict shows, made once.
+	signer, root, path, tcbText, validText, crlText string
+	product                                         string    // of the certificate, without the stepping
+	notBefore, notAfter                             time.Time // of all three
+}
+
+// chains are the ways that a set of certificates gives. More than one when certificates of several chips or versions are kept together.
+type chains struct{ links []*link }
+
+// given are the certificates that came with the evidence, by what they were said to be.
+type given struct {
+	leaf, ask, ark []byte   // of the host's table
+	cpu            []byte   // of the host's table: the processor, which certifies nothing
+	crl            []byte   // of the host's table
+	more           [][]byte // besides
+}
+
+// failure is a check that a set of certificates does not pass.
+type failure struct {
+	id        checkID
+	want, got string
+}
+
+func fail(id checkID, want string, err error) *failure { return &failure{id, want, err.Error()} }
+
+// link finds the certificates and their way to a root, and judges the times. Nil says that nothing further can be judged; the row that failed says why.
+func (v *Verifier) link(j judge, r *snp.Report, ev *Evidence, exp *Expectations) *link {
+	kind := kindOf(r.KeyInfo.Signer())
+	g, err := collect(ev, kind)
+	if err != nil {
+		j.set(checkTable, false, wantTable, err.Error())
+		return nil
+	}
+	j.set(checkTable, true, wantTable, wantTable)
+	if kind == "" {
+		j.set(checkSigner, false, "VCEK or VLEK", fmt.Sprintf("signer %d", r.KeyInfo.Signer()))
+		return nil
+	}
+	key := g.hash(kind)
+	found, ok := v.chains.get(key)
+	if !ok {
+		var bad *failure
+		if found, bad = v.build(&g, kind); bad != nil {
+			j.set(bad.id, false, bad.want, bad.got)
+			return nil
+		}
+		v.chains.put(key, found)
+	}
+	l := found.pick(r)
+	j.v.Line, j.v.Signer, j.v.Root = l.says.line, l.signer, l.root
+	j.v.TestOnly = isTestOnly(l.anchor.cert)
+	j.set(checkCertificates, true, kind, kind)
+	j.set(checkCertificate, true, "AMD's form", "AMD's form")
+	j.set(checkSigner, true, kind, l.says.kind())
+	j.set(checkChain, true, "a pinned root", l.path)
+	j.line(l, kind)
+	j.validity(l, exp)
+	v.revocation(j, l, &g, ev, exp)
+	j.product(r, l, &g)
+	j.kinds(l, kind, exp)
+	return l
+}
+
+func kindOf(signer uint32) string {
+	switch signer {
+	case snp.SignerVCEK:
+		return kindVCEK
+	case snp.SignerVLEK:
+		return kindVLEK
+	}
+	return ""
+}
+
+const wantTable = "well formed"
+
+// collect takes the certificates apart without parsing one.
+func collect(ev *Evidence, kind string) (g given, err error) {
+	if len(ev.Certs) > maxCerts {
+		return g, fmt.Errorf("got %d certificates beside the table, want at most %d", len(ev.Certs), maxCerts)
+	}
+	total := len(ev.Table)
+	for i, c := range ev.Certs {
+		if total += len(c); len(c) > maxCert {
+			return g, fmt.Errorf("certificate %d: got %d bytes, want at most %d", i, len(c), maxCert)
+		}
+	}
+	if total > maxCertData {
+		return g, fmt.Errorf("got %d bytes of certificates, want at most %d", total, maxCertData)
+	}
+	g.more = ev.Certs
+	table, err := snp.ParseCerts(ev.Table)
+	if err != nil {
+		return g, err
+	}
+	guid := snp.GUIDVCEK
+	if kind == kindVLEK {
+		guid = snp.GUIDVLEK
+	}
+	for _, c := range table {
+		var to *[]byte
+		limit := maxCert
+		switch c.GUID {
+		case guid:
+			to = &g.leaf
+		case snp.GUIDASK:
+			to = &g.ask
+		case snp.GUIDARK:
+			to = &g.ark
+		case snp.GUIDCPU:
+			to = &g.cpu
+		case snp.GUIDCRL:
+			to, limit = &g.crl, maxCRL
+		default:
+			continue
+		}
+		if *to != nil {
+			return g, fmt.Errorf("certificate table: got two entries %s, want one", c.GUID)
+		}
+		if len(c.Data) > limit {
+			return g, fmt.Errorf("certificate table: entry %s: got %d bytes, want at most %d", c.GUID, len(c.Data), limit)
+		}
+		*to = c.Data
+	}
+	return g, nil
+}
+
+// hash is over everything that decides which chains there are: the kind of key and every certificate, whole. A TCB that a certificate names, all parts of
+// it, is so part of the key.
+func (g *given) hash(kind string) (key [sha256.Size]byte) {
+	h := sha256.New()
+	h.Write([]byte(kind))
+	for _, b := range [...][]byte{g.leaf, g.ask, g.ark} {
+		hashOne(h, b)
+	}
+	for _, b := range g.more {
+		hashOne(h, b)
+	}
+	h.Sum(key[:0])
+	return key
+}
+
+func hashOne(h hash.Hash, b []byte) {
+	var n [8]byte
+	binary.LittleEndian.PutUint64(n[:], uint64(len(b)))
+	h.Write(n[:])
+	h.Write(b)
+}
+
+const wantChain = "certificates that lead to a pinned root"
+
+// build checks every certificate at hand. One that leads nowhere is refused even if the chain holds without it: evidence with a stranger's certificate in it is not what
+// it says it is.
+func (v *Verifier) build(g *given, kind string) (*chains, *failure) {
+	leaves, others, bad := v.sort(g, kind)
+	if bad != nil {
+		return nil, bad
+	}
+	issuers := slices.Clone(v.roots.helpers)
+	for _, cert := range others {
+		if selfIssued(cert) {
+			if err := v.pinned(cert); err != nil {
+				return nil, fail(checkChain, wantChain, err)
+			}
+			continue
+		}
+		issuers = append(issuers, newAuthority(cert))
+		if _, err := v.anchorOf(cert); err != nil {
+			return nil, fail(checkChain, wantChain, err)
+		}
+	}
+	out := &chains{}
+	for _, leaf := range leaves {
+		l, bad := v.chain(leaf, issuers, kind)
+		if bad != nil {
+			return nil, bad
+		}
+		out.links = append(out.links, l)
+	}
+	return out, nil
+}
+
+// sort parses the certificates and tells endorsement keys' from authorities'.
+func (v *Verifier) sort(g *given, kind string) (leaves, others []*x509.Certificate, bad *failure) {
+	wantCert := "a certificate"
+	if g.leaf != nil {
+		cert, err := x509.ParseCertificate(g.leaf)
+		if err != nil {
+			return nil, nil, fail(checkCertificate, wantCert, fmt.Errorf("%s: %w", kind, err))
+		}
+		leaves = append(leaves, cert)
+	}
+	for _, der := range append([][]byte{g.ask, g.ark}, g.more...) {
+		if der == nil {
+			continue
+		}
+		cert, err := x509.ParseCertificate(der)
+		switch {
+		case err != nil:
+			return nil, nil, fail(checkChain, wantCert, err)
+		case hasAMDExtension(cert):
+			leaves = append(leaves, cert)
+		default:
+			others = append(others, cert)
+		}
+	}
+	if len(leaves) == 0 {
+		leaves = v.roots.leaves
+	}
+	if len(leaves) == 0 {
+		return nil, nil, &failure{checkCertificates, "the certificate of the report's " + kind, "none"}
+	}
+	return leaves, others, nil
+}
+
+// pinned says whether a root that came with the evidence has a pinned root's key.
+func (v *Verifier) pinned(cert *x509.Certificate) error {
+	for _, a := range v.roots.anchors {
+		if bytes.Equal(a.cert.RawSubjectPublicKeyInfo, cert.RawSubjectPublicKeyInfo) {
+			return signedBy(cert, a.cert)
+		}
+	}
+	return fmt.Errorf("root %.128q is not pinned", cert.Subject.CommonName)
+}
+
+// anchorOf finds the pinned root that signed an intermediate.
+func (v *Verifier) anchorOf(cert *x509.Certificate) (*authority, error) {
+	reason := fmt.Errorf("no pinned root is named like %.128q, the issuer of %.128q", cert.Issuer.CommonName, cert.Subject.CommonName)
+	for _, a := range v.roots.anchors {
+		if !bytes.Equal(cert.RawIssuer, a.cert.RawSubject) {
+			continue
+		}
+		err := signedBy(cert, a.cert)
+		if err == nil {
+			return a, nil
+		}
+		reason = err
+	}
+	return nil, reason
+}
+
+// chain checks one endorsement key's certificate. A root's signature is checked before a key below it is used.
+func (v *Verifier) chain(leaf *x509.Certificate, issuers []*authority, kind string) (*link, *failure) {
+	says, err := parseEndorsement(leaf)
+	if err != nil {
+		return nil, fail(checkCertificate, "AMD's form", err)
+	}
+	if says.kind() != kind {
+		return nil, &failure{checkSigner, kind, says.kind()}
+	}
+	missing := &failure{checkCertificates, fmt.Sprintf("the certificate of %.128q", leaf.Issuer.CommonName), "none"}
+	var reason error
+	for _, by := range issuers {
+		if !bytes.Equal(leaf.RawIssuer, by.cert.RawSubject) {
+			continue
+		}
+		anchor, err := v.anchorOf(by.cert)
+		if err == nil {
+			err = signedBy(leaf, by.cert)
+		}
+		if err == nil {
+			return newLink(leaf, says, by, anchor), nil
+		}
+		reason = errors.Join(reason, err)
+	}
+	if reason != nil {
+		return nil, fail(checkChain, wantChain, reason)
+	}
+	return nil, missing
+}
+
+func newLink(leaf *x509.Certificate, says *endorsement, by, anchor *authority) *link {
+	l := &link{
+		leaf: leaf, says: says, by: by, anchor: anchor,
+		signer: leaf.Subject.String(), root: anchor.cert.Subject.String(), tcbText: says.tcb.String(),
+		path:      by.cert.Subject.CommonName + ", " + anchor.cert.Subject.CommonName,
+		notBefore: leaf.NotBefore, notAfter: leaf.NotAfter,
+	}
+	for _, a := range []*authority{by, anchor} {
+		if a.cert.NotBefore.After(l.notBefore) {
+			l.notBefore = a.cert.NotBefore
+		}
+		if a.cert.NotAfter.Before(l.notAfter) {
+			l.notAfter = a.cert.NotAfter
+		}
+	}
+	l.product, _, _ = strings.Cut(says.product, "-")
+	l.crlText = "a list of " + anchor.cert.Subject.CommonName
+	l.validText = l.notBefore.UTC().Format(time.RFC3339) + " to " + l.notAfter.UTC().Format(time.RFC3339)
+	return l
+}
+
+// pick takes the certificate that was issued for the report's TCB and chip, or else the first, for the verdict to say what does not fit.
+func (c *chains) pick(r *snp.Report) *link {
+	for _, l := range c.links {
+		tcb, err := r.ReportedTCB.Parts(l.says.line)
+		if err == nil && tcb == l.says.tcb && (l.says.chipID == nil || *l.says.chipID == r.ChipID) {
+			return l
+		}
+	}
+	return c.links[0]
+}
+
+// line judges that a root stands over its own product line: Genoa's says nothing about a Milan.
+func (j judge) line(l *link, kind string) {
+	ok := l.by.vouchesFor(l.says.line, kind) && l.anchor.vouchesFor(l.says.line, "")
+	j.set(checkRootLine, ok, string(l.says.line), l.path)
+}
+
+func (j judge) validity(l *link, exp *Expectations) {
+	ok := !exp.Now.Before(l.notBefore) && !exp.Now.After(l.notAfter)
+	j.set(checkValidity, ok, exp.Now.UTC().Format(time.RFC3339), l.validText)
+}

@@ -1,0 +1,85 @@
+package verify
+
+import (
+	"bytes"
+	"crypto/sha256"
+
+	"github.com/cloister-cc/cloister/snp"
+	"github.com/cloister-cc/cloister/snp/eventlog"
+	"github.com/cloister-cc/cloister/snp/identity"
+)
+
+// Identity says whose evidence it is.
+type Identity string
+
+// The identities.
+const (
+	// IdentityContainer: only containers that the policy names can get reports, each over its own preimage, and this one got it.
+	IdentityContainer Identity = "container"
+	// IdentityPod: some container of the pod got the report; another could have made up the preimage.
+	IdentityPod Identity = "pod"
+)
+
+// identity judges the preimage of REPORT_DATA. One that is there is judged even if nobody asked.
+func (j judge) identity(r *snp.Report, ev *Evidence, exp *Expectations) {
+	asked := exp.RequireIdentity || exp.RequireEventLog || exp.Nonce != nil
+	if len(ev.Preimage) == 0 && !asked {
+		j.notAsked(checkPreimage, checkPreimageHash, checkPreimagePolicy, checkPreimageNonce, checkEventLog)
+		return
+	}
+	if !j.set(checkPreimage, len(ev.Preimage) > 0, "a preimage", presence(ev.Preimage)) {
+		return
+	}
+	const want = "SHA-512 of the preimage"
+	if got := identity.ReportData(ev.Preimage); got != r.ReportData {
+		j.set(checkPreimageHash, false, hexText(got[:]), hexText(r.ReportData[:]))
+		return
+	}
+	p, err := identity.Parse(ev.Preimage)
+	if err != nil {
+		j.set(checkPreimageHash, false, want, err.Error())
+		return
+	}
+	j.set(checkPreimageHash, true, want, want)
+	ok := j.equal(checkPreimagePolicy, p.PolicyDigest[:], r.HostData[:])
+	if exp.Nonce == nil {
+		j.notAsked(checkPreimageNonce)
+	} else {
+		ok = j.equal(checkPreimageNonce, p.Nonce, exp.Nonce) && ok
+	}
+	if ok = j.eventLog(p, ev, exp) && ok; ok {
+		j.v.Identity = whose(r, ev, exp)
+	}
+}
+
+// eventLog replays the log that came with the evidence up to the head that REPORT_DATA binds.
+func (j judge) eventLog(p *identity.Preimage, ev *Evidence, exp *Expectations) bool {
+	switch {
+	case len(ev.EventLog) == 0 && exp.RequireEventLog:
+		return j.set(checkEventLog, false, "an event log", "none")
+	case len(ev.EventLog) == 0:
+		j.notAsked(checkEventLog)
+		return true
+	}
+	want := hexText(p.EventHead[:])
+	log, err := eventlog.Parse(ev.EventLog)
+	if err == nil {
+		err = log.Verify()
+	}
+	if err != nil {
+		return j.set(checkEventLog, false, want, err.Error())
+	}
+	return j.equal(checkEventLog, log.Head[:], p.EventHead[:])
+}
+
+// whose asks the caller about the policy, but only about one that HOST_DATA binds.
+func whose(r *snp.Report, ev *Evidence, exp *Expectations) Identity {
+	if exp.ContainerIdentity == nil || len(ev.Policy) == 0 {
+		return IdentityPod
+	}
+	sum := sha256.Sum256(ev.Policy)
+	if bound := exp.PolicyBound || bytes.Equal(sum[:], r.HostData[:]); bound && exp.ContainerIdentity(ev.Policy) {
+		return IdentityContainer
+	}
+	return IdentityPod
+}

@@ -1,0 +1,83 @@
+package verify_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/cloister-cc/cloister/snp/eventlog"
+	"github.com/cloister-cc/cloister/snp/identity"
+	"github.com/cloister-cc/cloister/snp/verify"
+)
+
+var identityNonce = slices.Repeat([]byte{0x5a}, 32)
+
+// eventLog is a log of two entries, encoded, and its head.
+func eventLog(t testing.TB) ([]byte, [32]byte) {
+	t.Helper()
+	log := eventlog.New(eventlog.Entry{Kind: eventlog.KindStart}, eventlog.Limits{})
+	log.Append(eventlog.Entry{Kind: eventlog.KindDecision, Point: "exec_in_container", Verdict: eventlog.Refused})
+	return log.Excerpt().Encode(), log.Head()
+}
+
+// preimage is a container's, of the sample's policy.
+func preimage(t testing.TB, head [32]byte, edit func(*identity.Preimage)) []byte {
+	t.Helper()
+	p := &identity.Preimage{
+		PolicyDigest: hostData, Entries: []identity.Entry{{Index: 1}}, Layers: [][32]byte{{1}, {2}}, Args: identity.ArgsDigest([]string{"/bin/app"}),
+		EventHead: head, Nonce: identityNonce, Claimed: identity.Claimed{ID: "c1", Names: []string{"app"}, Image: "app:1"},
+	}
+	if edit != nil {
+		edit(p)
+	}
+	b, err := p.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// identified is evidence of a container: REPORT_DATA is over the preimage.
+func (s *sample) identified(edit func(*identity.Preimage)) verify.Evidence {
+	log, head := eventLog(s.t)
+	pre := preimage(s.t, head, edit)
+	data := identity.ReportData(pre)
+	ev := s.signed(func(b []byte) { copy(b[0x50:], data[:]) })
+	ev.Preimage, ev.EventLog, ev.Policy = pre, log, policyText
+	return ev
+}
+
+func identityExpectations(e *verify.Expectations) {
+	e.ReportData, e.Nonce, e.RequireEventLog = nil, identityNonce, true
+	e.ContainerIdentity = func(policy []byte) bool { return string(policy) == string(policyText) }
+}
+
+func identityMutants() []mutant {
+	change := func(check, name string, f func(*verify.Evidence)) mutant {
+		return mutant{check: check, name: name, evidence: func(s *sample) verify.Evidence {
+			ev := s.identified(nil)
+			f(&ev)
+			return ev
+		}}.wanting(identityExpectations)
+	}
+	return []mutant{
+		change("preimage", "", func(ev *verify.Evidence) { ev.Preimage = nil }),
+		change("preimage_hash", "", func(ev *verify.Evidence) { ev.Preimage = flipped(ev.Preimage, len(ev.Preimage)-1) }),
+		mutant{check: "preimage_hash", name: "malformed", evidence: func(s *sample) verify.Evidence {
+			data := identity.ReportData([]byte("hello"))
+			ev := s.signed(func(b []byte) { copy(b[0x50:], data[:]) })
+			ev.Preimage = []byte("hello")
+			return ev
+		}}.wanting(identityExpectations),
+		mutant{check: "preimage_policy", evidence: func(s *sample) verify.Evidence {
+			return s.identified(func(p *identity.Preimage) { p.PolicyDigest[0] ^= 1 })
+		}}.wanting(identityExpectations),
+		mutant{check: "preimage_nonce", evidence: func(s *sample) verify.Evidence {
+			return s.identified(func(p *identity.Preimage) { p.Nonce = slices.Repeat([]byte{1}, 32) })
+		}}.wanting(identityExpectations),
+		change("event_log", "missing", func(ev *verify.Evidence) { ev.EventLog = nil }),
+		change("event_log", "garbage", func(ev *verify.Evidence) { ev.EventLog = []byte("hello") }),
+		mutant{check: "event_log", name: "another", evidence: func(s *sample) verify.Evidence {
+			return s.identified(func(p *identity.Preimage) { p.EventHead[0] ^= 1 })
+		}}.wanting(identityExpectations),
+	}
+}
