@@ -55,9 +55,7 @@ func parseCerts(table []byte) (certs []Cert, end int, err error) {
 	}
 	start := (entries + 1) * certEntrySize
 	end = start
-	if entries > 0 {
-		certs = make([]Cert, 0, entries)
-	}
+	certs = make([]Cert, 0, entries)
 	for i := range entries {
 		e := table[i*certEntrySize : (i+1)*certEntrySize]
 		off, n := uint64(binary.LittleEndian.Uint32(e[16:])), uint64(binary.LittleEndian.Uint32(e[20:]))
@@ -69,6 +67,9 @@ func parseCerts(table []byte) (certs []Cert, end int, err error) {
 		}
 		certs = append(certs, Cert{GUID: GUID(e[:16]), Data: table[off : off+n : off+n]})
 		end = max(end, int(off+n))
+	}
+	if len(certs) == 0 {
+		certs = nil
 	}
 	return certs, end, nil
 }
