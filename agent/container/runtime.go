@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	runc "github.com/containerd/go-runc"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -21,6 +22,9 @@ type Runtime struct {
 	crun   string
 	dir    string // crun's state, pid files, logs
 	reaper Reaper
+
+	mu    sync.Mutex
+	begun map[string]*begun // by container key
 }
 
 // Reaper starts children and adopts the processes that crun leaves to PID 1. There is one in the agent: a second waiter would
@@ -46,7 +50,7 @@ func NewRuntime(crun, dir string, reaper Reaper) (*Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Runtime{crun: sealed, dir: dir, reaper: reaper}, nil
+	return &Runtime{crun: sealed, dir: dir, reaper: reaper, begun: map[string]*begun{}}, nil
 }
 
 func (r *Runtime) cli(log string) *runc.Runc {
@@ -56,25 +60,22 @@ func (r *Runtime) cli(log string) *runc.Runc {
 	}
 }
 
-// Create writes the bundle and has crun set the container up; none of the workload's instructions have run when it returns.
+// files are where crun writes a new container's process id and its own log.
+func (r *Runtime) files(key string) (pidFile, log string) {
+	return filepath.Join(r.dir, key+".pid"), filepath.Join(r.dir, key+".log")
+}
+
+// Create has crun set the container up from its specification; none of the workload's instructions have run when it returns.
 // bundle is an existing directory of the agent.
 func (r *Runtime) Create(ctx context.Context, key, bundle string, spec *specs.Spec, stdioAllowed bool) (*Process, error) {
-	if err := writeJSON(filepath.Join(bundle, "config.json"), spec); err != nil {
-		return nil, err
-	}
-	io, err := newStdio(stdioAllowed, spec.Process.Terminal)
-	if err != nil {
-		return nil, err
-	}
-	pidFile, log := filepath.Join(r.dir, key+".pid"), filepath.Join(r.dir, key+".log")
+	pidFile, log := r.files(key)
 	defer os.Remove(log)
 	defer os.Remove(pidFile)
-	opts := &runc.CreateOpts{IO: io, PidFile: pidFile, NoNewKeyring: true}
-	if io.socket != nil {
-		opts.ConsoleSocket = io.socket
-	}
-	if err := r.cli(log).Create(ctx, key, bundle, opts); err != nil {
-		io.abort()
+	io, err := r.create(ctx, key, bundle, spec, stdioAllowed)
+	if err != nil {
+		if io != nil {
+			io.abort()
+		}
 		return nil, r.explain("create", log, err)
 	}
 	p, err := r.adopt(pidFile, io, spec.Process)
@@ -82,6 +83,26 @@ func (r *Runtime) Create(ctx context.Context, key, bundle string, spec *specs.Sp
 		return nil, errors.Join(err, r.Delete(ctx, key))
 	}
 	return p, nil
+}
+
+// create runs crun, the one that was begun or one of its own.
+func (r *Runtime) create(ctx context.Context, key, bundle string, spec *specs.Spec, stdioAllowed bool) (*stdio, error) {
+	if b := r.headStart(key, stdioAllowed, spec.Process.Terminal); b != nil {
+		return b.io, b.create(spec)
+	}
+	if err := writeJSON(filepath.Join(bundle, configName), spec); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotStarted, err)
+	}
+	io, err := newStdio(stdioAllowed, spec.Process.Terminal)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotStarted, err)
+	}
+	pidFile, log := r.files(key)
+	opts := &runc.CreateOpts{IO: io, PidFile: pidFile, NoNewKeyring: true}
+	if io.socket != nil {
+		opts.ConsoleSocket = io.socket
+	}
+	return io, r.cli(log).Create(ctx, key, bundle, opts)
 }
 
 // Start lets a created container run.
@@ -175,7 +196,7 @@ func (e *RuntimeError) Unwrap() error { return e.Err }
 func (r *Runtime) explain(op, log string, err error) error {
 	out := &RuntimeError{Op: op, Reason: "failed", Err: ErrUnknownOutcome, Detail: err.Error()}
 	var exit *runc.ExitError
-	if errors.As(err, &exit) && exit.Status > 0 && exit.Status < 128 {
+	if errors.Is(err, ErrNotStarted) || errors.As(err, &exit) && exit.Status > 0 && exit.Status < 128 {
 		out.Err = ErrNotStarted
 	}
 	if text, readErr := readBounded(log, 16<<10); readErr == nil {

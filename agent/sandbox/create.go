@@ -92,6 +92,12 @@ func (s *Sandbox) create(ctx context.Context, req CreateRequest, c *Container, u
 	if !req.OCI.IsSandbox {
 		u.push(func(context.Context) error { return removeTree(s.fs(containerDir(c.Key))) })
 	}
+	bundle := s.fs(bundleDir(c.Key))
+	if err := os.MkdirAll(bundle, 0o700); err != nil {
+		return fmt.Errorf("make bundle: %w", err)
+	}
+	// The runtime links while the layers are read, judged and mounted; it makes nothing until it has a specification.
+	defer s.cfg.Runtime.Begin(c.Key, bundle)()
 	targets, err := s.mountLayers(ctx, req, c, u)
 	if err != nil {
 		return err
@@ -148,10 +154,7 @@ func (s *Sandbox) startRuntime(ctx context.Context, req CreateRequest, c *Contai
 		CgroupsPath: cgroupName(c.Key), Devices: devices,
 	}
 	c.stdio, c.cwd, c.user, c.privileged = d.AllowStdio, req.OCI.Process.Cwd, req.OCI.Process, req.OCI.Privileged
-	bundle := s.fs(containerDir(c.Key)) + "/bundle"
-	if err := os.MkdirAll(bundle, 0o700); err != nil {
-		return fmt.Errorf("make bundle: %w", err)
-	}
+	bundle := s.fs(bundleDir(c.Key))
 	defer os.Remove(bundle + "/config.json") // it holds the environment; crun keeps its own copy
 	p, err := s.cfg.Runtime.Create(ctx, c.Key, bundle, plan.Spec(), d.AllowStdio)
 	if err != nil {

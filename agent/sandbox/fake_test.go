@@ -108,6 +108,7 @@ type fakeRuntime struct {
 	exits   map[string]fakeExit
 	fail    map[string]error // by operation
 	deleted []string
+	begun   int // head starts that were neither taken nor abandoned
 }
 
 type fakeExit chan unix.WaitStatus
@@ -119,6 +120,11 @@ func (e fakeExit) Wait(ctx context.Context) (unix.WaitStatus, error) {
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
+}
+
+func (r *fakeRuntime) Begin(string, string) func() {
+	r.begun++
+	return func() { r.begun-- }
 }
 
 func (r *fakeRuntime) Create(_ context.Context, key, _ string, spec *specs.Spec, _ bool) (*container.Process, error) {
@@ -221,6 +227,11 @@ func newBench(t *testing.T, policy string) *bench {
 	s := New(Config{
 		Gate: g, Storage: st, Runtime: rt, Log: zap.NewNop(), Prefix: t.TempDir(),
 		Group: func(path string) (Group, error) { return fakeGroup{rt, strings.TrimPrefix(path, "/cloister/")}, nil },
+	})
+	t.Cleanup(func() {
+		if rt.begun != 0 {
+			t.Errorf("got %d head starts of the runtime left, want none", rt.begun)
+		}
 	})
 	key := Key("pod")
 	if err := os.MkdirAll(s.fs(sandboxDir(key)), 0o755); err != nil {

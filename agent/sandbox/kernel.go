@@ -34,6 +34,8 @@ type Mount interface {
 
 // Runtime starts containers; container.Runtime does it with crun.
 type Runtime interface {
+	// Begin is a head start for Create; the function it returns ends what Create did not take.
+	Begin(key, bundle string) (abandon func())
 	Create(ctx context.Context, key, bundle string, spec *specs.Spec, stdio bool) (*container.Process, error)
 	Start(ctx context.Context, key string) error
 	Exec(ctx context.Context, key string, number uint64, spec *specs.Process, stdio bool) (*container.Process, error)

@@ -44,6 +44,7 @@ func Key(id string) string {
 
 func layerName(n uint64) string      { return fmt.Sprintf("/run/mounts/scsi/m%d", n) }
 func containerDir(key string) string { return "/run/gcs/c/" + key }
+func bundleDir(key string) string    { return containerDir(key) + "/bundle" }
 func scratchName(key string) string  { return containerDir(key) + "/scratch/" + key }
 func rootfsName(key string) string   { return containerDir(key) + "/rootfs" }
 func sandboxDir(key string) string   { return containerDir(key) + "/sandboxMounts" }
