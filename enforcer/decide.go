@@ -30,7 +30,8 @@ type Enforcer struct {
 	// poisoned is set when an undo could not be done.
 	poisoned atomic.Bool
 	// mounts is set when the sandbox's default mounts were added.
-	mounts atomic.Bool
+	mounts    atomic.Bool
+	catalogue catalogue
 }
 
 // Judge says who decides, and why the compiled rules do not when they were not told to stay out.
@@ -53,6 +54,8 @@ type Decision struct {
 	Capabilities *Capabilities
 	// AllowStdio says whether the process may have its standard streams connected.
 	AllowStdio bool
+	// Document names the signed document that would count from the commit on; nil at points that load none.
+	Document *Document
 
 	enforcer *Enforcer
 	pending  point.Pending

@@ -1,6 +1,7 @@
 package enforcer
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/cloister-cc/cloister/enforcer/fragment"
@@ -131,8 +132,11 @@ func Rules() []string {
 		}
 		rules = append(rules, r.text)
 	}
-	return append(rules, ruleNoReason, ruleFlag, ruleOlder, ruleNoneFits, ruleNoAnswer)
+	return append(rules, fixedRules...)
 }
+
+// fixedRules are those of a refusal without a reason.
+var fixedRules = []string{ruleNoReason, ruleFlag, ruleOlder, ruleNoneFits, ruleNoAnswer}
 
 // matchReason finds the row of one reason, the rule to tell, and the names it lists.
 func matchReason(reason string) (row int, rule, names string) {
@@ -145,6 +149,20 @@ func matchReason(reason string) (row int, rule, names string) {
 		}
 	}
 	return len(reasonTable), reason, ""
+}
+
+// KnownRule is the rule in the words of the table of rules, without what follows them: a policy's own words may repeat the request. It
+// is "the policy's own words" for a reason that is not in the table. Unlike Rule it can be kept where no value of a request may be.
+func (d *Denial) KnownRule() string {
+	for _, r := range reasonTable {
+		if d.Rule == r.text || r.prefix && strings.HasPrefix(d.Rule, r.text) {
+			return r.text
+		}
+	}
+	if slices.Contains(fixedRules, d.Rule) {
+		return d.Rule
+	}
+	return "the policy's own words"
 }
 
 func newDenial(id string, row *point.Row, in Input, r *point.Refusal) *Denial {

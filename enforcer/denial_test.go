@@ -222,3 +222,35 @@ func TestPolicyDecisionWithoutReason(t *testing.T) {
 		t.Errorf("got %q for a denial of no enforcer", got)
 	}
 }
+
+// TestKnownRuleRepeatsNothing: what a policy of its own says of the request is not in the rule that may be kept.
+func TestKnownRuleRepeatsNothing(t *testing.T) {
+	own := replaceOnce(t, policyText(t, []testContainer{web()}), "reason := data.framework.reason", `reason := {"errors": [sprintf("no: %v", [input.argList])]}`)
+	old := replaceOnce(t, policyText(t, []testContainer{web()}), `framework_version := "0.5.0"`, `framework_version := "9.0.0"`)
+	for name, tc := range map[string]struct{ text, want string }{
+		"table":  {policyText(t, []testContainer{web()}), "invalid command"},
+		"own":    {own, "the policy's own words"},
+		"prefix": {old, "framework_version"},
+	} {
+		e := load(t, tc.text, enforcer.Options{Judge: enforcer.JudgeOPA})
+		if name != "prefix" {
+			mountImage(t, e, idA, 1)
+		}
+		in := request(idA)
+		in.ArgList = []string{secret}
+		_, err := e.Decide(context.Background(), in)
+		var d *enforcer.Denial
+		if !errors.As(err, &d) {
+			t.Fatalf("%s: got %v, want a denial", name, err)
+		}
+		if got := d.KnownRule(); got != tc.want {
+			t.Errorf("%s: got rule %q of %q, want %q", name, got, d.Rule, tc.want)
+		}
+	}
+	for _, rule := range enforcer.Rules() {
+		d := enforcer.Denial{Rule: rule}
+		if got := d.KnownRule(); got != strings.TrimSuffix(rule, "...") {
+			t.Errorf("rule %q: got %q", rule, got)
+		}
+	}
+}

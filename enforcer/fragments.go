@@ -24,6 +24,13 @@ type fragmentJudge interface {
 // errNoFragments is what a judge that loads none leads to.
 var errNoFragments = errors.New("this judge loads no fragments")
 
+// Document is what a signed document says of itself. Of reference information, whose issuer nobody has judged, nothing is said.
+type Document struct {
+	Issuer string
+	Feed   string // of a trust list its subject
+	SVN    string // the text of the number or version that the policy compared
+}
+
 // LoadFragment asks the policy about a signed document: a fragment, a transparency trust list, or reference information, by its
 // media type. The document is the host's. Nothing changes before the decision is committed; then a fragment's lists, a
 // trust list's keys, or the information is there all at once. A document that does not hold is a *Denial like one
@@ -50,7 +57,11 @@ func (e *Enforcer) LoadFragment(ctx context.Context, document []byte, mediaType 
 	}
 	f.VerifyReceipts(e.trustedLists())
 	v, err := judge.LoadFragment(ctx, f)
-	return e.conclude(f.Input(false), v, err)
+	d, err := e.conclude(f.Input(false), v, err)
+	if err == nil {
+		d.Document = &Document{Issuer: f.Issuer, Feed: f.Feed, SVN: v.SVN}
+	}
+	return d, err
 }
 
 func (e *Enforcer) loadTrustList(ctx context.Context, document []byte) (*Decision, error) {
@@ -71,7 +82,11 @@ func (e *Enforcer) loadTrustList(ctx context.Context, document []byte) (*Decisio
 		}
 		v.Pending = &trustPending{enforcer: e, list: list.Restrict(v.Ledgers), policy: v.Pending}
 	}
-	return e.conclude(in, v, err)
+	d, err := e.conclude(in, v, err)
+	if err == nil {
+		d.Document = &Document{Issuer: list.Issuer, Feed: list.Subject, SVN: strconv.FormatInt(list.SVN, 10)}
+	}
+	return d, err
 }
 
 // conclude makes the decision, or the denial, of a document.

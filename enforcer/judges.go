@@ -155,6 +155,7 @@ func sameVerdict(want, got *point.Verdict) error {
 		{"capabilities", want.Capabilities, got.Capabilities},
 		{"stdio", want.AllowStdio, got.AllowStdio},
 		{"ledgers", want.Ledgers, got.Ledgers},
+		{"svn", want.SVN, got.SVN},
 		{"state change", want.Pending != nil, got.Pending != nil},
 	} {
 		if !reflect.DeepEqual(c.want, c.got) {

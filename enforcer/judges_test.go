@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cloister-cc/cloister/enforcer"
+	"github.com/cloister-cc/cloister/enforcer/point"
 	"github.com/cloister-cc/cloister/tests/cases"
 )
 
@@ -74,6 +75,7 @@ func compareJudges(t *testing.T, c cases.Case) (plain bool) {
 
 // replayBoth runs the commands; every third committed change is taken back and made again, every seventh stays taken back.
 func replayBoth(ctx context.Context, e *enforcer.Enforcer, commands []cases.Command, seed uint64) error {
+	entries := map[string][]enforcer.PolicyEntry{}
 	for i, cmd := range commands {
 		d, err := e.Decide(ctx, cmd.Input)
 		if errors.Is(err, enforcer.ErrJudgesDisagree) {
@@ -95,6 +97,11 @@ func replayBoth(ctx context.Context, e *enforcer.Enforcer, commands []cases.Comm
 				return fmt.Errorf("command %d, %s: refused after it was taken back: %w", i, cmd.Point, err)
 			}
 			if _, err := d.Commit(); err != nil {
+				return fmt.Errorf("command %d, %s: %w", i, cmd.Point, err)
+			}
+		}
+		if id, ok := point.ContainerOf(cmd.Input); ok {
+			if err := checkSurviving(e, id, entries, (seed+uint64(i))%7 == 0); err != nil {
 				return fmt.Errorf("command %d, %s: %w", i, cmd.Point, err)
 			}
 		}

@@ -21,6 +21,7 @@ type plainJudge struct {
 	*compiled.Judge
 	skeleton string
 	opts     Options
+	openExec bool
 
 	mu       sync.Mutex
 	compiled *rego.Judge
@@ -40,7 +41,7 @@ func newPlainJudge(policy []byte, opts Options) (*plainJudge, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &plainJudge{Judge: j, skeleton: read.Skeleton, opts: opts}, nil
+	return &plainJudge{Judge: j, skeleton: read.Skeleton, opts: opts, openExec: openExec(read, opts.Strict)}, nil
 }
 
 // engine compiles the framework when it is first needed: most pods load no fragment.
@@ -94,10 +95,10 @@ func (j *plainJudge) LoadFragment(ctx context.Context, f *fragment.Fragment) (*p
 }
 
 // dataOf reads what loaded fragments add as typed entries.
-func dataOf(extracts []ast.Object) ([]*entry.Data, error) {
+func dataOf(extracts []rego.Loaded) ([]*entry.Data, error) {
 	var list []*entry.Data
-	for _, e := range extracts {
-		d := &entry.Data{}
+	for _, l := range extracts {
+		d, e := &entry.Data{}, l.Extract
 		for _, field := range []struct {
 			name string
 			read func(ast.Value) error
@@ -114,9 +115,24 @@ func dataOf(extracts []ast.Object) ([]*entry.Data, error) {
 				return nil, fmt.Errorf("%s: %w", field.name, err)
 			}
 		}
+		placeContainers(d.Containers, l)
 		list = append(list, d)
 	}
 	return list, nil
+}
+
+// placeContainers says of each container which fragment it is from and where in its list.
+func placeContainers(list []*entry.Container, l rego.Loaded) {
+	origin := l.Origin
+	if origin == nil {
+		origin = unknownOrigin
+	}
+	for i, c := range list {
+		c.Origin = origin
+		if l.Index != nil {
+			c.Index = l.Index[i]
+		}
+	}
 }
 
 // fragmentPending adds a fragment to both: the engine's state, and the data of the compiled rules.

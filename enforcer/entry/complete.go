@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/open-policy-agent/opa/v1/ast"
+
 	"github.com/cloister-cc/cloister/enforcer/aci"
 )
 
@@ -56,6 +58,32 @@ func requiredFields(version semver) (fields Fields) {
 	return fields
 }
 
+// Kept returns the positions of the containers of list that Complete keeps for the given framework version. list is as a fragment has it.
+func Kept(list *ast.Array, framework string) []int {
+	version, ok := parseVersion(framework)
+	if !ok || version.compare(currentFramework) > 0 {
+		return nil
+	}
+	required := requiredFields(version) | FieldSignals
+	var kept []int
+	for i := range list.Len() {
+		c, ok := list.Elem(i).Value.(ast.Object)
+		if !ok {
+			continue
+		}
+		var present Fields
+		for _, k := range containerKeys {
+			if c.Get(ast.InternedTerm(k.key)) != nil {
+				present |= k.field
+			}
+		}
+		if version == currentFramework || present&required == required {
+			kept = append(kept, i)
+		}
+	}
+	return kept
+}
+
 func rebuild(c *Container, required Fields, version semver) *Container {
 	signals := c.Signals
 	if version.compare(semver{0, 4, 1}) < 0 {
@@ -70,7 +98,7 @@ func rebuild(c *Container, required Fields, version semver) *Container {
 	if keep == c.Present && missing == 0 && len(signals) == len(c.Signals) {
 		return c
 	}
-	out := &Container{Index: c.Index, Present: keep | missing}
+	out := &Container{Index: c.Index, Origin: c.Origin, Present: keep | missing}
 	for _, k := range containerKeys {
 		switch {
 		case missing&k.field != 0:

@@ -12,7 +12,9 @@ import (
 // present is never nil, so that absent and empty can be told apart where there is no Present.
 type Container struct {
 	// Index is the position in the list the container was read from, from 0.
-	Index    int
+	Index int
+	// Origin is the fragment that the list is from; nil is the policy's own text.
+	Origin   *Origin
 	ID, Name string
 	// Command is nil with CommandNull when the policy says null: an image without a command, which nothing matches.
 	Command     []string
@@ -33,6 +35,13 @@ type Container struct {
 	NoNewPrivileges      bool
 	// Present says which fields the text has. What is absent has its zero value above.
 	Present Fields
+}
+
+// Origin is a loaded fragment.
+type Origin struct {
+	Issuer, Feed string
+	SVN          string   // the text of the number or version that the policy compared
+	Digest       [32]byte // SHA-256 of the fragment's text
 }
 
 // Fields is a set of container fields.

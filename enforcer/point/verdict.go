@@ -12,6 +12,8 @@ type Verdict struct {
 	AllowStdio   bool
 	// Ledgers are those of a transparency trust list that may be trusted.
 	Ledgers []string
+	// SVN is the security version of a fragment, as the text of a number or version.
+	SVN string
 	// Pending is nil when an allowed verdict changes nothing.
 	Pending Pending
 	// Refusal is set when the verdict is not allowed.

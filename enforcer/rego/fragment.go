@@ -138,6 +138,7 @@ func (l *load) second(ctx context.Context, sets []ast.Object) (*point.Verdict, e
 		if err != nil {
 			return nil, err
 		}
+		l.noteOrigin(p.next, next)
 		p.next, p.undo = next, append(p.undo, undo...)
 		if add, _ := boolMember(answer, "add_module"); !add {
 			continue
@@ -152,7 +153,7 @@ func (l *load) second(ctx context.Context, sets []ast.Object) (*point.Verdict, e
 			return nil, err
 		}
 	}
-	return &point.Verdict{Allowed: true, Pending: p}, nil
+	return &point.Verdict{Allowed: true, Pending: p, SVN: l.svn()}, nil
 }
 
 // askWith evaluates the fragment for one object of parameters and asks what the policy takes of it.
@@ -208,11 +209,14 @@ func Contributed(change point.Pending) []ast.Object {
 		return nil
 	}
 	before := map[string][]ast.Object{}
-	eachExtract(p.base, func(key string, e ast.Object) { before[key] = append(before[key], e) })
+	issuersOf := func(s *snapshot) ast.Value { return s.metadata[tableIssuers] }
+	eachExtract(issuersOf(p.base), func(issuer, feed string, e ast.Object) {
+		before[issuer+"\x00"+feed] = append(before[issuer+"\x00"+feed], e)
+	})
 	var added []ast.Object
-	eachExtract(p.next, func(key string, e ast.Object) {
-		for _, known := range before[key] {
-			if known == e || known.Compare(e) == 0 {
+	eachExtract(issuersOf(p.next), func(issuer, feed string, e ast.Object) {
+		for _, known := range before[issuer+"\x00"+feed] {
+			if sameExtract(known, e) {
 				return
 			}
 		}
@@ -221,10 +225,10 @@ func Contributed(change point.Pending) []ast.Object {
 	return added
 }
 
-// eachExtract visits what loaded fragments added, in the order of the framework's lists.
-func eachExtract(s *snapshot, visit func(key string, e ast.Object)) {
-	issuers, _ := s.table("issuers")
-	if issuers == nil {
+// eachExtract visits what loaded fragments added, in the order of the framework's lists. v is a value of data.metadata.issuers, or nil.
+func eachExtract(v ast.Value, visit func(issuer, feed string, e ast.Object)) {
+	issuers, ok := v.(ast.Object)
+	if !ok {
 		return
 	}
 	for _, issuer := range sortedKeys(issuers) {
@@ -243,7 +247,7 @@ func eachExtract(s *snapshot, visit func(key string, e ast.Object)) {
 			}
 			list.Foreach(func(t *ast.Term) {
 				if e, ok := t.Value.(ast.Object); ok {
-					visit(issuer.String()+feed.String(), e)
+					visit(keyText(issuer), keyText(feed), e)
 				}
 			})
 		}

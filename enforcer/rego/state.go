@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -20,6 +21,10 @@ type snapshot struct {
 	// program is the code that judges in this state, kept are the packages that fragments added to it, by namespace.
 	program *program
 	kept    map[string]*keptModule
+	// origins say where what fragments added is from; what was taken back stays here and is found by nobody.
+	origins []origin
+	// born is data.metadata.issuers as it was when a container got its candidates, by the container's id: they are of these lists.
+	born map[string]ast.Value
 }
 
 // with returns a copy whose tables the caller may replace, one by one; s itself stays as it is.
@@ -174,6 +179,13 @@ func (s *snapshot) applyOne(op operation) (undoEntry, error) {
 		after = nil
 	}
 	s.metadata[op.name] = withMember(table, op.key, after)
+	if op.name == tableMatches && op.action == "add" {
+		s.born = maps.Clone(s.born)
+		if s.born == nil {
+			s.born = map[string]ast.Value{}
+		}
+		s.born[string(op.key.Value.(ast.String))] = s.metadata[tableIssuers]
+	}
 	return undoEntry{name: op.name, key: op.key, before: before, after: after}, nil
 }
 
@@ -217,6 +229,10 @@ func (s *snapshot) revert(entries []undoEntry) (*snapshot, bool) {
 			return nil, false
 		}
 		next.put(e, withMember(table, e.key, e.before))
+		if e.name == tableMatches && e.before == nil {
+			next.born = maps.Clone(next.born)
+			delete(next.born, string(e.key.Value.(ast.String)))
+		}
 	}
 	return next, true
 }
