@@ -71,7 +71,7 @@ func (g *Guest) Close() error {
 func (g *Guest) Report(ctx context.Context, data [64]byte) (Evidence, error) {
 	return alone(ctx, g.turn, func() (Evidence, error) {
 		return asking(g, func() (Evidence, error) {
-			ev, err := g.reports.report(data, g.vmpl)
+			ev, err := g.ask(data)
 			if err == nil {
 				err = checkAnswer(ev.Report, data, g.vmpl)
 			}
@@ -81,6 +81,20 @@ func (g *Guest) Report(ctx context.Context, data [64]byte) (Evidence, error) {
 			return ev, nil
 		})
 	})
+}
+
+// ask asks the interface that was taken. configfs-tsm has one errno for a certificate table that is larger than the kernel takes and for a failure that
+// cost the key, so the ioctl device, if there is one, is asked which: it leaves the table out, or says that the key is lost.
+func (g *Guest) ask(data [64]byte) (Evidence, error) {
+	ev, err := g.reports.report(data, g.vmpl)
+	if g.ioctl == nil || g.reports == reporter(g.ioctl) || !errors.Is(err, syscall.EIO) {
+		return ev, err
+	}
+	ev, again := g.ioctl.report(data, g.vmpl)
+	if again != nil {
+		return Evidence{}, errors.Join(err, again)
+	}
+	return ev, nil
 }
 
 // asking asks the kernel unless that is known to be in vain, and names the failures that callers act upon. The caller holds the turn.

@@ -2,8 +2,12 @@ package emulator
 
 import (
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha512"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -68,11 +72,15 @@ func sign(t, parent *x509.Certificate, pub crypto.PublicKey, key *rsa.PrivateKey
 	return x509.ParseCertificate(der)
 }
 
-// endorse issues the certificate of the chip's or the cloud's key for one TCB.
-func (a *Authority) endorse(id Identity) (*x509.Certificate, error) {
-	role, life, key, by := "vcek", vcekLife, a.vcek, a.ask
+// certify issues the certificate of the chip's or the cloud's key for one TCB, in DER.
+func (a *Authority) certify(id Identity) ([]byte, error) {
+	role, life, by := "vcek", vcekLife, a.ask
 	if id.VLEK {
-		role, life, key, by = "vlek", vlekLife, a.vlek, a.asvk
+		role, life, by = "vlek", vlekLife, a.asvk
+	}
+	key, err := a.endorsementKey(id)
+	if err != nil {
+		return nil, err
 	}
 	t, err := template(role, life)
 	if err != nil {
@@ -81,7 +89,55 @@ func (a *Authority) endorse(id Identity) (*x509.Certificate, error) {
 	if t.ExtraExtensions, err = a.extensions(id); err != nil {
 		return nil, err
 	}
-	return sign(t, by.cert, key.Public(), by.key)
+	cert, err := sign(t, by.cert, key.Public(), by.key)
+	if err != nil {
+		return nil, err
+	}
+	return cert.Raw, nil
+}
+
+// endorsementKey is the chip's or the cloud's key of one TCB: as AMD's, it changes with the firmware. It is derived, so that a key server knows it too.
+func (a *Authority) endorsementKey(id Identity) (*ecdsa.PrivateKey, error) {
+	base, kind := a.vcek, "VCEK"
+	if id.VLEK {
+		base, kind = a.vlek, "VLEK"
+	}
+	tcb := id.TCB.Bytes(id.Line)
+	// 16 bytes more than the order has: what taking the remainder favours is then beyond notice.
+	seed, err := expand(base, fmt.Sprintf("endorsement key %s %s %x", kind, id.Line, tcb[:]), 48+16)
+	if err != nil {
+		return nil, err
+	}
+	one, order := big.NewInt(1), elliptic.P384().Params().N
+	d := new(big.Int).SetBytes(seed)
+	d.Mod(d, new(big.Int).Sub(order, one)).Add(d, one) // 1 to order-1
+	return ecdsa.ParseRawPrivateKey(elliptic.P384(), d.FillBytes(make([]byte, 48)))
+}
+
+// chipRoot is what keys derived from the chip begin with. It is the same for all TCBs: what a guest sealed can be opened after an update.
+func (a *Authority) chipRoot() ([32]byte, error) {
+	root, err := expand(a.vcek, "chip root", 32)
+	if err != nil {
+		return [32]byte{}, err
+	}
+	return [32]byte(root), nil
+}
+
+func expand(key *ecdsa.PrivateKey, use string, size int) ([]byte, error) {
+	scalar, err := key.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	return hkdf.Key(sha512.New384, scalar, nil, "cloister emulator "+use, size)
+}
+
+// Chain returns the certificates above an endorsement key's, in DER: the intermediate of VCEKs (ASK) or VLEKs (ASVK), and the root (ARK).
+func (a *Authority) Chain(vlek bool) [][]byte {
+	by := a.ask
+	if vlek {
+		by = a.asvk
+	}
+	return [][]byte{by.cert.Raw, a.ark.cert.Raw}
 }
 
 // AMD's extension arc.

@@ -378,12 +378,12 @@ func TestCUSEDerivedKey(t *testing.T) {
 		{},
 		{root: 1},
 		{vmpl: 1},
-		{fields: keyFieldPolicy},
-		{fields: keyFieldMeasurement},
-		{fields: keyFieldGuestSVN, svn: 5},
-		{fields: keyFieldGuestSVN, svn: 4},
-		{fields: keyFieldTCB},
-		{fields: keyFieldTCB, tcb: 10},
+		{fields: uint64(snp.KeyPolicy)},
+		{fields: uint64(snp.KeyMeasurement)},
+		{fields: uint64(snp.KeyGuestSVN), svn: 5},
+		{fields: uint64(snp.KeyGuestSVN), svn: 4},
+		{fields: uint64(snp.KeyTCB)},
+		{fields: uint64(snp.KeyTCB), tcb: 10},
 	} {
 		key, status := derive(r)
 		if status != 0 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"syscall"
-	"time"
 
 	"github.com/cloister-cc/cloister/snp/internal/sevguest"
 )
@@ -69,7 +68,7 @@ func (d *ioctlServer) ioctl(ctx context.Context, body []byte) []byte {
 	room := uint64(msg.outSize) - min(uint64(msg.outSize), argSize+reqSize+respSize)
 	switch msg.cmd {
 	case sevguest.CmdGetDerivedKey:
-		return d.derivedKey(c)
+		return d.derivedKey(ctx, c)
 	case sevguest.CmdGetExtReport:
 		base, size := binary.NativeEndian.Uint64(c.req[96:]), binary.NativeEndian.Uint32(c.req[104:])
 		if base == 0 || size == 0 {
@@ -98,24 +97,14 @@ func sizes(cmd uint32) (req, resp uint64) {
 
 // report serves both report requests; room is nil for the one without certificates.
 func (d *ioctlServer) report(ctx context.Context, c *call, room *uint32) []byte {
-	a, err := d.proc.report([64]byte(c.req), binary.NativeEndian.Uint32(c.req[64:]))
-	if err != nil {
-		return c.end(syscall.EIO)
-	}
-	if a.wiped {
-		return c.end(syscall.ENOTTY)
-	}
-	if err := hostWaits(ctx, a.busy); err != 0 {
-		c.exitInfo2(sevguest.ExitInfo2VMM(sevguest.VMMErrBusy))
-		return c.end(err)
+	a := d.proc.report(ctx, [64]byte(c.req), binary.NativeEndian.Uint32(c.req[64:]), room)
+	if a.errno != 0 {
+		if a.need > 0 {
+			binary.NativeEndian.PutUint32(c.req[104:], a.need)
+		}
+		return c.fail(a)
 	}
 	if room != nil {
-		need := pages(a)
-		if need > *room {
-			c.exitInfo2(sevguest.ExitInfo2VMM(sevguest.VMMErrLength))
-			binary.NativeEndian.PutUint32(c.req[104:], need)
-			return c.end(syscall.EIO)
-		}
 		c.certs = make([]byte, *room)
 		copy(c.certs, a.certs)
 	}
@@ -129,41 +118,29 @@ func (d *ioctlServer) report(ctx context.Context, c *call, room *uint32) []byte 
 	return c.end(0)
 }
 
-// pages is the room the host wants for its certificates, in whole pages.
-func pages(a answer) uint32 {
-	if a.huge {
-		return sevguest.MaxCertsLen + sevguest.PageSize
+// fail ends a request that got no answer. Where the hypervisor gave no reason the field keeps what the kernel presets.
+func (c *call) fail(a answer) []byte {
+	if a.vmm != 0 {
+		c.exitInfo2(sevguest.ExitInfo2VMM(a.vmm))
 	}
-	return uint32((len(a.certs) + sevguest.PageSize - 1) &^ (sevguest.PageSize - 1))
+	return c.end(a.errno)
 }
 
-// hostWaits is the kernel's patience with a busy host: it asks again and again, for a minute.
-func hostWaits(ctx context.Context, busy Fault) syscall.Errno {
-	if busy.Times > maxBusy {
-		return syscall.ETIMEDOUT
-	}
-	for range busy.Times {
-		select {
-		case <-time.After(time.Duration(busy.WaitMS) * time.Millisecond):
-		case <-ctx.Done():
-			return syscall.EINTR
-		}
-	}
-	return 0
-}
-
-func (d *ioctlServer) derivedKey(c *call) []byte {
+func (d *ioctlServer) derivedKey(ctx context.Context, c *call) []byte {
 	ne := binary.NativeEndian
-	key, status := d.proc.derivedKey(sevguest.DerivedKeyReq{
+	a := d.proc.derivedKey(ctx, sevguest.DerivedKeyReq{
 		RootKeySelect:    ne.Uint32(c.req[0:]),
 		GuestFieldSelect: ne.Uint64(c.req[8:]),
 		VMPL:             ne.Uint32(c.req[16:]),
 		GuestSVN:         ne.Uint32(c.req[20:]),
 		TCBVersion:       ne.Uint64(c.req[24:]),
 	})
+	if a.errno != 0 {
+		return c.fail(a)
+	}
 	c.exitInfo2(0)
 	c.resp = make([]byte, keyRespSize)
-	ne.PutUint32(c.resp, status)
-	copy(c.resp[sevguest.KeyOffset:], key[:])
+	ne.PutUint32(c.resp, a.status)
+	copy(c.resp[sevguest.KeyOffset:], a.key[:])
 	return c.end(0)
 }

@@ -70,7 +70,7 @@ func WriteTEEDisk(path string, p TEEParams) error {
 
 // EncodeTEEDisk returns the disk's bytes.
 func EncodeTEEDisk(p TEEParams) ([]byte, error) {
-	if _, err := p.check(); err != nil {
+	if err := p.check(); err != nil {
 		return nil, err
 	}
 	doc, err := teeEncoding.Marshal(p)
@@ -116,7 +116,7 @@ func ReadTEEDisk(r io.Reader) (TEEParams, error) {
 	if len(p.Faults) > maxFaults {
 		return TEEParams{}, fmt.Errorf("read tee disk: got %d faults, want at most %d", len(p.Faults), maxFaults)
 	}
-	if _, err := p.check(); err != nil {
+	if err := p.check(); err != nil {
 		return TEEParams{}, fmt.Errorf("read tee disk: %w", err)
 	}
 	return p, nil

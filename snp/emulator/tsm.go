@@ -152,20 +152,13 @@ func (e *tsmEntry) build(ctx context.Context) error {
 	if len(e.inblob) != maxInblob {
 		return syscall.EINVAL
 	}
-	a, err := e.tsm.proc.report([64]byte(e.inblob), e.privlevel)
+	room := uint32(anyRoom)
+	a := e.tsm.proc.report(ctx, [64]byte(e.inblob), e.privlevel, &room)
 	switch {
-	case err != nil:
-		return syscall.EIO
-	case a.wiped:
-		return syscall.ENOTTY
+	case a.errno != 0:
+		return a.errno
 	case a.status != 0:
 		return syscall.ENXIO
-	}
-	if errno := hostWaits(ctx, a.busy); errno != 0 {
-		return errno
-	}
-	if a.huge {
-		return syscall.ENOSPC
 	}
 	e.outblob, e.auxblob, e.read = a.report, a.certs, e.write
 	if a.race {
