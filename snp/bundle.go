@@ -80,7 +80,7 @@ func ParseBundle(data []byte) (*Bundle, error) {
 		err = strict[0]
 	}
 	if err != nil {
-		return nil, fmt.Errorf("parse bundle: %w", err)
+		return nil, fmt.Errorf("parse bundle: %.300s", err) // the sender's words are in it
 	}
 	if err := b.check(); err != nil {
 		return nil, fmt.Errorf("parse bundle: %w", err)

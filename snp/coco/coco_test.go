@@ -52,8 +52,12 @@ var (
 	genoa = snp.CPUID{Family: 0x19, Model: 0x11, Stepping: 1}
 	turin = snp.CPUID{Family: 0x1A, Model: 0x11, Stepping: 2}
 	table = snp.MarshalCerts([]snp.Cert{
-		{GUID: snp.GUIDVCEK, Data: []byte{0x30, 1, 255}}, {GUID: snp.GUIDVLEK, Data: []byte{2}}, {GUID: snp.GUIDASK, Data: []byte{3}},
-		{GUID: snp.GUIDARK, Data: []byte{4}}, {GUID: snp.GUIDCRL, Data: []byte{5}}, {GUID: snp.GUID{1, 2, 3}, Data: []byte{6}},
+		{GUID: snp.GUIDVCEK, Data: []byte{0x30, 1, 255}},
+		{GUID: snp.GUIDVLEK, Data: []byte{2}},
+		{GUID: snp.GUIDASK, Data: []byte{3}},
+		{GUID: snp.GUIDARK, Data: []byte{4}},
+		{GUID: snp.GUIDCRL, Data: []byte{5}},
+		{GUID: snp.GUID{1, 2, 3}, Data: []byte{6}},
 	})
 )
 

@@ -27,7 +27,7 @@ func Parse(doc []byte) (raw, table []byte, err error) {
 	}
 	raw, table, err = parse(doc)
 	if err != nil {
-		return nil, nil, fmt.Errorf("parse CoCo evidence: %w", err)
+		return nil, nil, fmt.Errorf("parse CoCo evidence: %.300s", err) // the sender's words are in it
 	}
 	return raw, table, nil
 }

@@ -92,7 +92,7 @@ func (v *Verifier) Verify(ev Evidence, exp Expectations) (*Verdict, error) {
 	j.platform(r, &exp)
 	j.expected(r, &exp)
 	j.versions(r, &exp)
-	v.statement(j, r, &ev, &exp)
+	j.statement(r, &ev, &exp)
 	j.identity(r, &ev, &exp)
 	return j.close(), nil
 }
