@@ -234,6 +234,8 @@ const (
 	PlatformCiphertextHide PlatformInfo = 1 << 4 // the host does not see ciphertext in DRAM
 	PlatformAliasCheck     PlatformInfo = 1 << 5 // memory was searched for aliases since the last reset; version 3 on
 	PlatformTIO            PlatformInfo = 1 << 7 // trusted devices are enabled; version 5 on
+	// platformBit6 has no meaning that is public, and genuine reports of Turin have it set.
+	platformBit6 PlatformInfo = 1 << 6
 )
 
 // Reserved returns the bits that have no meaning in reports of a version.
@@ -243,7 +245,7 @@ func (p PlatformInfo) Reserved(version uint32) PlatformInfo {
 		known |= PlatformAliasCheck
 	}
 	if version >= 5 {
-		known |= PlatformTIO
+		known |= PlatformTIO | platformBit6
 	}
 	return p &^ known
 }

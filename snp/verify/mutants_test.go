@@ -250,7 +250,7 @@ func reportMutants() []mutant {
 		expect("policy_page_swap_disabled", func(e *verify.Expectations) { e.GuestPolicy.PageSwapDisabled = true }),
 		expect("policy_abi", func(e *verify.Expectations) { e.GuestPolicy.MinABI = &verify.ABI{Minor: 55} }),
 		{
-			check: "platform_reserved", evidence: func(s *sample) verify.Evidence { return s.signed(setBit(0x40, 6)) },
+			check: "platform_reserved", evidence: func(s *sample) verify.Evidence { return s.signed(setBit(0x40, 8)) },
 			expect: func(_ *sample, e *verify.Expectations) { e.PlatformInfo = &verify.PlatformLimit{SMT: true} },
 		},
 		expect("platform_smt", func(e *verify.Expectations) { e.PlatformInfo = &verify.PlatformLimit{} }),
