@@ -32,7 +32,11 @@ type TEEParams struct {
 	Root          [32]byte        `cbor:"19,keyasint"` // what keys derived from the chip begin with
 	Upgrade       *Upgrade        `cbor:"20,keyasint"` // for the faults "tcb-upgrade" and "tcb-lag"
 	Interface     Interface       `cbor:"21,keyasint"`
+	Entries       uint32          `cbor:"22,keyasint"` // how many configfs entries there may be; zero: 4096. With 1, a client that leaves one behind gets no other
 }
+
+// Serves says whether an interface is to be offered.
+func (p *TEEParams) Serves(i Interface) bool { return p.Interface == Both || p.Interface == i }
 
 // Upgrade is what the processor becomes when its firmware is updated while the guest runs. Get one from Authority.Upgrade.
 type Upgrade struct {

@@ -17,6 +17,7 @@ type tsm struct {
 	proc    *Processor
 	mu      sync.Mutex // the kernel builds reports one at a time too
 	entries map[string]*tsmEntry
+	most    int // entries
 }
 
 // tsmEntry is one report directory.
@@ -31,7 +32,11 @@ type tsmEntry struct {
 }
 
 func newTSMState(proc *Processor) *tsm {
-	return &tsm{proc: proc, entries: map[string]*tsmEntry{}}
+	most := maxEntries
+	if n := proc.params.Entries; n != 0 {
+		most = int(min(n, maxEntries))
+	}
+	return &tsm{proc: proc, entries: map[string]*tsmEntry{}, most: most}
 }
 
 // maxEntries bounds what clients that never clean up can pile up.
@@ -43,7 +48,7 @@ func (t *tsm) make(name string) (*tsmEntry, syscall.Errno) {
 	if _, ok := t.entries[name]; ok {
 		return nil, syscall.EEXIST
 	}
-	if len(t.entries) >= maxEntries {
+	if len(t.entries) >= t.most {
 		return nil, syscall.ENOSPC
 	}
 	e := &tsmEntry{tsm: t} // privilege level 0, even where the floor is higher: so does the kernel

@@ -236,3 +236,20 @@ func TestTSMGenerationDoesNotWrap(t *testing.T) {
 		t.Errorf("got %v, want EBUSY", err)
 	}
 }
+
+func TestTSMEntriesAreBounded(t *testing.T) {
+	report := mountTSM(t, func(p *TEEParams) { p.Entries = 1 })
+	first, second := filepath.Join(report, "a"), filepath.Join(report, "b")
+	if err := os.Mkdir(first, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(second, 0o700); errnoOf(err) != syscall.ENOSPC {
+		t.Errorf("second entry: got %v, want %v", err, syscall.ENOSPC)
+	}
+	if err := syscall.Rmdir(first); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(second, 0o700); err != nil {
+		t.Errorf("after the first was removed: %v", err)
+	}
+}

@@ -20,6 +20,7 @@ import (
 
 const (
 	readyLine   = "ready\n"
+	startLine   = "start\n"
 	cuseDevice  = "/dev/cuse"
 	configfsDir = "/sys/kernel/config"
 	// patience bounds the wait for an interface: long for a slow emulated machine, short enough for its owner to see the reason.
@@ -65,12 +66,20 @@ func prepare(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := child.serve(filepath.Join("/dev", disk)); err != nil {
+	disk = filepath.Join("/dev", disk)
+	params, err := readParams(disk)
+	if err != nil {
+		return err
+	}
+	if err := child.serve(disk); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return probe(ctx)
+	if err := probe(ctx, params); err != nil {
+		return err
+	}
+	return child.start()
 }
 
 // mount mounts a kernel file system; one that is there already is as good.
@@ -113,8 +122,9 @@ func loadModules() error {
 // agent moves to a new one, which is all it needs.
 type server struct {
 	process *os.Process
-	order   *os.File // what it is told: the disk's path
-	answer  *os.File // what it says: readyLine
+	order   *os.File      // what it is told: the disk's path, then startLine
+	answer  *os.File      // what it says: readyLine after each
+	lines   *bufio.Reader // of answer
 }
 
 func startServer() (_ *server, err error) {
@@ -134,7 +144,7 @@ func startServer() (_ *server, err error) {
 		Files: []*os.File{nil, os.Stdout, os.Stderr, answerW, orderR},
 		Sys:   &syscall.SysProcAttr{Setsid: true}, // no signal meant for the agent's group reaches it
 	})
-	s := &server{process: child, order: orderW, answer: answerR}
+	s := &server{process: child, order: orderW, answer: answerR, lines: bufio.NewReader(answerR)}
 	if err != nil {
 		s.close()
 		return nil, fmt.Errorf("start the device server: %w", err)
@@ -149,15 +159,25 @@ func (s *server) close() {
 }
 
 // serve names the disk and returns when the interfaces are served.
-func (s *server) serve(disk string) error {
-	if _, err := s.order.WriteString(disk + "\n"); err != nil {
-		return fmt.Errorf("start the device server: %w: it ended, see its message above", err)
-	}
-	line, err := bufio.NewReader(s.answer).ReadString('\n')
-	if err != nil || line != readyLine {
-		return fmt.Errorf("start the device server: got %q, want %q: it ended, see its message above: %w", line, readyLine, err)
+func (s *server) serve(disk string) error { return s.say(disk + "\n") }
+
+// start lets the fault script begin, and leaves the server to itself.
+func (s *server) start() error {
+	if err := s.say(startLine); err != nil {
+		return err
 	}
 	return s.process.Release()
+}
+
+func (s *server) say(line string) error {
+	if _, err := s.order.WriteString(line); err != nil {
+		return fmt.Errorf("start the device server: %w: it ended, see its message above", err)
+	}
+	answer, err := s.lines.ReadString('\n')
+	if err != nil || answer != readyLine {
+		return fmt.Errorf("start the device server: got %q, want %q: it ended, see its message above: %w", answer, readyLine, err)
+	}
+	return nil
 }
 
 // dismiss lets the server end without having served, and leaves no zombie to the agent.
@@ -172,20 +192,25 @@ func spare(pid int) {
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte("-1000"), 0)
 }
 
-// probe tries both interfaces, as the agent will: a report from the device, an entry in the tree.
-func probe(ctx context.Context) error {
-	if err := awaitNode(ctx, snp.DefaultDevicePath); err != nil {
-		return err
+// probe tries the interfaces that are served, as the agent will: a report from the device, an entry in the tree.
+func probe(ctx context.Context, params emulator.TEEParams) error {
+	if params.Serves(emulator.IoctlOnly) {
+		if err := awaitNode(ctx, snp.DefaultDevicePath); err != nil {
+			return err
+		}
+		dev, err := snp.Open(ctx, snp.OpenOptions{TSMRoot: "/nonexistent", VMPL: params.VMPLFloor})
+		if err != nil {
+			return fmt.Errorf("probe: %w", err)
+		}
+		_, err = dev.Report(ctx, [64]byte{})
+		if err := errors.Join(err, dev.Close()); err != nil {
+			return fmt.Errorf("probe %s: %w", dev, err)
+		}
 	}
-	dev, err := snp.Open(ctx, snp.OpenOptions{DevicePath: snp.DefaultDevicePath, TSMRoot: "/nonexistent"})
-	if err != nil {
-		return fmt.Errorf("probe: %w", err)
+	if !params.Serves(emulator.ConfigfsOnly) {
+		return nil
 	}
-	defer dev.Close()
-	if _, err := snp.Self(ctx, dev); err != nil {
-		return fmt.Errorf("probe %s: %w", dev, err)
-	}
-	if _, err := snp.Open(ctx, snp.OpenOptions{DevicePath: "/nonexistent", TSMRoot: snp.DefaultTSMRoot}); err != nil {
+	if _, err := snp.Open(ctx, snp.OpenOptions{DevicePath: "/nonexistent", VMPL: params.VMPLFloor}); err != nil {
 		return fmt.Errorf("probe: %w", err)
 	}
 	return nil

@@ -17,6 +17,19 @@ import (
 	"github.com/cloister-cc/cloister/snp/emulator"
 )
 
+// keysDir is where the tests' authority is made, once.
+var keysDir string
+
+func TestMain(m *testing.M) {
+	var err error
+	if keysDir, err = os.MkdirTemp("", "cloister-keys-"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(keysDir)
+	os.Exit(code)
+}
+
 func TestArguments(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -105,8 +118,20 @@ func TestAwaitNode(t *testing.T) {
 	}
 }
 
-// TestServe runs the serving process's code on the host, where only the tree can be had.
-func TestServe(t *testing.T) {
+// served is the serving process's code run on the host, where only the tree can be had.
+type served struct {
+	t      *testing.T
+	params emulator.TEEParams
+	tree   string
+	ended  chan error
+	stop   context.CancelFunc
+	answer *os.File // what it says
+	order  *os.File // what it is told, under orders
+}
+
+// serveTree serves parameters; under orders it is told of the disk by its parent.
+func serveTree(t *testing.T, orders bool, edit func(*emulator.TEEParams)) *served {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("mounting a FUSE tree needs root: run the tests as root")
 	}
@@ -114,51 +139,148 @@ func TestServe(t *testing.T) {
 		t.Skip("no /dev/fuse: modprobe fuse, or give the container that device")
 	}
 	dir := t.TempDir()
-	a, err := emulator.LoadOrInit(filepath.Join(dir, "emulator"))
+	a, err := emulator.LoadOrInit(filepath.Join(keysDir, "emulator"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	params, err := a.Params(emulator.DefaultIdentity())
-	if err != nil {
+	s := &served{t: t, tree: filepath.Join(dir, "config"), ended: make(chan error, 1)}
+	if s.params, err = a.Params(emulator.DefaultIdentity()); err != nil {
 		t.Fatal(err)
 	}
-	params.HostData = [32]byte{7}
-	disk, tree := filepath.Join(dir, "tee.img"), filepath.Join(dir, "config")
-	if err := errors.Join(emulator.WriteTEEDisk(disk, params), os.Mkdir(tree, 0o755)); err != nil {
+	s.params.HostData = [32]byte{7}
+	edit(&s.params)
+	disk := filepath.Join(dir, "tee.img")
+	if err := errors.Join(emulator.WriteTEEDisk(disk, s.params), os.Mkdir(s.tree, 0o755)); err != nil {
 		t.Fatal(err)
 	}
+	answer, ready := pipe(t)
+	args := []string{"--cuse", "/nonexistent", "--tsm", s.tree, "--ready-fd", fmt.Sprint(ready)}
+	s.answer = answer
+	if orders {
+		var own int
+		own, s.order = orderPipe(t)
+		args = append(args, "--order-fd", fmt.Sprint(own))
+	} else {
+		args = append(args, "--tee", disk)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	s.stop = stop
+	go func() { s.ended <- serve(ctx, args) }()
+	if orders {
+		s.say(disk + "\n")
+	}
+	return s
+}
+
+// pipe returns the end to read and a descriptor that serve will close.
+func pipe(t *testing.T) (*os.File, int) {
+	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	ready, err := syscall.Dup(int(w.Fd())) // serve closes its own
-	if err := errors.Join(err, w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() {
-		served <- serve(ctx, []string{"--tee", disk, "--tsm", tree, "--ready-fd", fmt.Sprint(ready)})
-	}()
-	line := make([]byte, 16)
-	n, err := r.Read(line)
-	if err != nil || string(line[:n]) != readyLine {
-		t.Fatalf("got %q %v, want %q", line[:n], err, readyLine)
-	}
-	dev, err := snp.Open(ctx, snp.OpenOptions{TSMRoot: filepath.Join(tree, "tsm"), DevicePath: "/nonexistent"})
+	t.Cleanup(func() { r.Close() })
+	return r, duplicate(t, w)
+}
+
+func orderPipe(t *testing.T) (int, *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := snp.Self(ctx, dev)
-	if err != nil || report.HostData != params.HostData {
-		t.Errorf("got %v, want host data %x", err, params.HostData)
+	t.Cleanup(func() { w.Close() })
+	return duplicate(t, r), w
+}
+
+// duplicate gives serve a descriptor of its own.
+func duplicate(t *testing.T, f *os.File) int {
+	t.Helper()
+	fd, err := syscall.Dup(int(f.Fd()))
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
 	}
-	stop()
-	if err := <-served; err != nil {
-		t.Errorf("serve: %v", err)
+	return fd
+}
+
+func (s *served) say(line string) {
+	s.t.Helper()
+	if _, err := s.order.WriteString(line); err != nil {
+		s.t.Fatal(err)
 	}
-	if left, err := os.ReadDir(tree); err != nil || len(left) != 0 {
-		t.Errorf("after the end the tree is still mounted: %v %v", left, err)
+}
+
+func (s *served) wantReady() {
+	s.t.Helper()
+	line := make([]byte, 16)
+	n, err := s.answer.Read(line)
+	if err != nil || string(line[:n]) != readyLine {
+		s.t.Fatalf("got %q %v, want %q", line[:n], err, readyLine)
 	}
+}
+
+func (s *served) open() *snp.Guest {
+	s.t.Helper()
+	dev, err := snp.Open(s.t.Context(), snp.OpenOptions{TSMRoot: filepath.Join(s.tree, "tsm"), DevicePath: "/nonexistent"})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return dev
+}
+
+func (s *served) end() {
+	s.t.Helper()
+	s.stop()
+	if err := <-s.ended; err != nil {
+		s.t.Errorf("serve: %v", err)
+	}
+	if left, err := os.ReadDir(s.tree); err != nil || len(left) != 0 {
+		s.t.Errorf("after the end the tree is still mounted: %v %v", left, err)
+	}
+}
+
+func TestServe(t *testing.T) {
+	s := serveTree(t, false, func(p *emulator.TEEParams) { p.Interface = emulator.ConfigfsOnly })
+	s.wantReady()
+	report, err := snp.Self(t.Context(), s.open())
+	if err != nil || report.HostData != s.params.HostData {
+		t.Errorf("got %v, want host data %x", err, s.params.HostData)
+	}
+	s.end()
+}
+
+// TestServeUnderOrders: the script begins when the parent says so, not with what the parent asks itself.
+func TestServeUnderOrders(t *testing.T) {
+	s := serveTree(t, true, func(p *emulator.TEEParams) {
+		p.Interface, p.Faults = emulator.ConfigfsOnly, []emulator.Fault{{Kind: emulator.FaultWiped, After: 2}}
+	})
+	s.wantReady()
+	dev := s.open()
+	for range 2 {
+		if _, err := snp.Self(t.Context(), dev); err != nil {
+			t.Errorf("held: %v", err)
+		}
+	}
+	s.say(startLine)
+	s.wantReady()
+	if _, err := snp.Self(t.Context(), dev); err != nil { // two requests
+		t.Errorf("before the fault: %v", err)
+	}
+	if _, err := snp.Self(t.Context(), dev); !errors.Is(err, snp.ErrKeyLost) {
+		t.Errorf("after it: got %v, want %v", err, snp.ErrKeyLost)
+	}
+	s.end()
+}
+
+// TestServeEndsWithItsParent: an init that fails after the interfaces were served takes the server with it.
+func TestServeEndsWithItsParent(t *testing.T) {
+	s := serveTree(t, true, func(p *emulator.TEEParams) { p.Interface = emulator.ConfigfsOnly })
+	s.wantReady()
+	if err := s.order.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-s.ended; err == nil {
+		t.Error("got nil, want an error")
+	}
+	s.stop()
 }

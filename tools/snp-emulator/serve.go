@@ -12,14 +12,19 @@ import (
 	"github.com/cloister-cc/cloister/snp/emulator"
 )
 
-// serve runs the processor behind the interfaces asked for until ctx ends or one of them is lost.
+// serve runs the processor behind the interfaces asked for, as far as the parameters have them, until ctx ends or one of them is lost.
 func serve(ctx context.Context, args []string) (err error) {
 	var f serveFlags
 	if err := f.parse(args); err != nil {
 		return err
 	}
-	if f.order >= 0 {
-		if f.tee, err = awaitOrder(f.order); f.tee == "" {
+	order, err := openOrder(f)
+	if err != nil {
+		return err
+	}
+	defer order.close()
+	if order != nil {
+		if f.tee, err = order.disk(); f.tee == "" {
 			return err
 		}
 	}
@@ -37,40 +42,93 @@ func serve(ctx context.Context, args []string) (err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	if f.cuse != "" {
+	if f.cuse != "" && params.Serves(emulator.IoctlOnly) {
 		d, err := serveCUSE(proc, f.cuse, f.device)
 		if err != nil {
 			return err
 		}
 		devices = append(devices, d)
 	}
-	if f.tsm != "" {
+	if f.tsm != "" && params.Serves(emulator.ConfigfsOnly) {
 		d, err := emulator.ServeTSM(proc, f.tsm)
 		if err != nil {
 			return err
 		}
 		devices = append(devices, d)
 	}
-	if f.ready >= 0 {
-		if err := signalReady(f.ready); err != nil {
-			return err
-		}
+	if err := announce(f, order, proc); err != nil {
+		return err
 	}
 	return waitFor(ctx, devices)
 }
 
-// awaitOrder waits for the path of the disk; none comes when there is nothing to serve.
-func awaitOrder(fd int) (string, error) {
-	f := os.NewFile(uintptr(fd), "order")
-	if f == nil {
-		return "", fmt.Errorf("read order: descriptor %d is not open", fd)
+// announce says that the interfaces are served. Under orders the fault script is held until whoever gave them has looked at the interfaces, so that the
+// script's counts begin with what comes after.
+func announce(f serveFlags, order *order, proc *emulator.Processor) error {
+	if f.ready < 0 {
+		return nil
 	}
-	defer f.Close()
-	line, err := bufio.NewReader(f).ReadString('\n')
+	ready := os.NewFile(uintptr(f.ready), "ready")
+	if ready == nil {
+		return fmt.Errorf("signal readiness: descriptor %d is not open", f.ready)
+	}
+	defer ready.Close()
+	if order == nil {
+		_, err := ready.WriteString(readyLine)
+		return err
+	}
+	proc.HoldScript()
+	if _, err := ready.WriteString(readyLine); err != nil {
+		return err
+	}
+	if err := order.start(); err != nil {
+		return err
+	}
+	proc.StartScript()
+	_, err := ready.WriteString(readyLine)
+	return err
+}
+
+// order is what the parent says: the path of the disk, then startLine.
+type order struct {
+	file  *os.File
+	lines *bufio.Reader
+}
+
+// openOrder is nil without a parent.
+func openOrder(f serveFlags) (*order, error) {
+	if f.order < 0 {
+		return nil, nil
+	}
+	file := os.NewFile(uintptr(f.order), "order")
+	if file == nil {
+		return nil, fmt.Errorf("read order: descriptor %d is not open", f.order)
+	}
+	return &order{file: file, lines: bufio.NewReader(file)}, nil
+}
+
+func (o *order) close() {
+	if o != nil {
+		o.file.Close()
+	}
+}
+
+// disk waits for the path of the disk; none comes when there is nothing to serve.
+func (o *order) disk() (string, error) {
+	line, err := o.lines.ReadString('\n')
 	if errors.Is(err, io.EOF) && line == "" {
 		return "", nil
 	}
 	return strings.TrimSuffix(line, "\n"), err
+}
+
+// start waits until the script may begin.
+func (o *order) start() error {
+	line, err := o.lines.ReadString('\n')
+	if err != nil || line != startLine {
+		return fmt.Errorf("read order: got %.40q, want %q: %w", line, startLine, err)
+	}
+	return nil
 }
 
 func readParams(path string) (emulator.TEEParams, error) {
@@ -92,15 +150,6 @@ func serveCUSE(proc *emulator.Processor, path, device string) (*emulator.Device,
 		return nil, errors.Join(err, cuse.Close())
 	}
 	return d, nil
-}
-
-func signalReady(fd int) error {
-	f := os.NewFile(uintptr(fd), "ready")
-	if f == nil {
-		return fmt.Errorf("signal readiness: descriptor %d is not open", fd)
-	}
-	_, err := f.WriteString(readyLine)
-	return errors.Join(err, f.Close())
 }
 
 // waitFor returns when ctx ends (no error) or a device is gone (its error).
