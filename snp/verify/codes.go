@@ -133,6 +133,7 @@ const (
 	checkPreimageHash
 	checkPreimagePolicy
 	checkPreimageNonce
+	checkPreimageEntries
 	checkEventLog
 
 	numChecks
@@ -212,9 +213,10 @@ var codes = [numChecks]CodeInfo{
 	checkEndorsementSVN:         {"endorsement_svn", "CLS562", ClassPolicy, "the endorsed version is not too old"},
 	checkEndorsementMeasurement: {"endorsement_measurement", "CLS563", ClassPolicy, "the endorsement is of this report's MEASUREMENT"},
 
-	checkPreimage:       {"preimage", "CLS303", ClassMissing, "the preimage of REPORT_DATA is at hand"},
-	checkPreimageHash:   {"preimage_hash", "CLS570", ClassPolicy, "the preimage is well formed and REPORT_DATA is its SHA-512"},
-	checkPreimagePolicy: {"preimage_policy", "CLS571", ClassPolicy, "the preimage names the policy that HOST_DATA binds"},
-	checkPreimageNonce:  {"preimage_nonce", "CLS572", ClassPolicy, "the preimage holds the nonce wanted"},
-	checkEventLog:       {"event_log", "CLS573", ClassPolicy, "the event log replays to the head that the preimage holds"},
+	checkPreimage:        {"preimage", "CLS303", ClassMissing, "the preimage of REPORT_DATA is at hand"},
+	checkPreimageHash:    {"preimage_hash", "CLS570", ClassPolicy, "the preimage is well formed and REPORT_DATA is its SHA-512"},
+	checkPreimagePolicy:  {"preimage_policy", "CLS571", ClassPolicy, "the preimage names the policy that HOST_DATA binds"},
+	checkPreimageNonce:   {"preimage_nonce", "CLS572", ClassPolicy, "the preimage holds the nonce wanted"},
+	checkPreimageEntries: {"preimage_entries", "CLS574", ClassPolicy, "the policy has the entries that the preimage names, with its layers and arguments"},
+	checkEventLog:        {"event_log", "CLS573", ClassPolicy, "the event log replays to the head that the preimage holds"},
 }

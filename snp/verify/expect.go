@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cloister-cc/cloister/snp"
+	"github.com/cloister-cc/cloister/snp/identity"
 )
 
 // Expectations are what a relying party wants of a report. Members are pointers and slices so that "left out" (nil) and "zero" differ: what is left
@@ -51,6 +52,9 @@ type Expectations struct {
 	// is never.
 	ContainerIdentity func(policy []byte) bool
 	PolicyBound       bool
+	// PolicyEntries holds what a preimage says of the container against that policy: this package knows no policy language. Nil leaves it unasked; so does evidence
+	// without a policy.
+	PolicyEntries func(policy []byte, p *identity.Preimage) error
 }
 
 // Mitigation are bits that the vectors of a version 5 report must have.

@@ -24,7 +24,7 @@ const (
 func (j judge) identity(r *snp.Report, ev *Evidence, exp *Expectations) {
 	asked := exp.RequireIdentity || exp.RequireEventLog || exp.Nonce != nil
 	if len(ev.Preimage) == 0 && !asked {
-		j.notAsked(checkPreimage, checkPreimageHash, checkPreimagePolicy, checkPreimageNonce, checkEventLog)
+		j.notAsked(checkPreimage, checkPreimageHash, checkPreimagePolicy, checkPreimageNonce, checkPreimageEntries, checkEventLog)
 		return
 	}
 	if !j.set(checkPreimage, len(ev.Preimage) > 0, "a preimage", presence(ev.Preimage)) {
@@ -47,6 +47,7 @@ func (j judge) identity(r *snp.Report, ev *Evidence, exp *Expectations) {
 	} else {
 		ok = j.equal(checkPreimageNonce, p.Nonce, exp.Nonce) && ok
 	}
+	ok = j.entries(r, p, ev, exp) && ok
 	if ok = j.eventLog(p, ev, exp) && ok; ok {
 		j.v.Identity = whose(r, ev, exp)
 	}
@@ -72,14 +73,32 @@ func (j judge) eventLog(p *identity.Preimage, ev *Evidence, exp *Expectations) b
 	return j.equal(checkEventLog, log.Head[:], p.EventHead[:])
 }
 
+// entries asks the caller whether the policy has the entries that the preimage names.
+func (j judge) entries(r *snp.Report, p *identity.Preimage, ev *Evidence, exp *Expectations) bool {
+	const want = "entries of the policy"
+	switch {
+	case exp.PolicyEntries == nil || len(ev.Policy) == 0:
+		j.notAsked(checkPreimageEntries)
+		return true
+	case !bound(r, ev, exp):
+		return j.set(checkPreimageEntries, false, want, "a policy text that HOST_DATA does not bind")
+	}
+	if err := exp.PolicyEntries(ev.Policy, p); err != nil {
+		return j.set(checkPreimageEntries, false, want, err.Error())
+	}
+	return j.set(checkPreimageEntries, true, want, want)
+}
+
 // whose asks the caller about the policy, but only about one that HOST_DATA binds.
 func whose(r *snp.Report, ev *Evidence, exp *Expectations) Identity {
-	if exp.ContainerIdentity == nil || len(ev.Policy) == 0 {
-		return IdentityPod
-	}
-	sum := sha256.Sum256(ev.Policy)
-	if bound := exp.PolicyBound || bytes.Equal(sum[:], r.HostData[:]); bound && exp.ContainerIdentity(ev.Policy) {
+	if exp.ContainerIdentity != nil && len(ev.Policy) > 0 && bound(r, ev, exp) && exp.ContainerIdentity(ev.Policy) {
 		return IdentityContainer
 	}
 	return IdentityPod
+}
+
+// bound says whether HOST_DATA binds the policy text that came with the evidence.
+func bound(r *snp.Report, ev *Evidence, exp *Expectations) bool {
+	sum := sha256.Sum256(ev.Policy)
+	return exp.PolicyBound || bytes.Equal(sum[:], r.HostData[:])
 }

@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -49,6 +50,12 @@ func (s *sample) identified(edit func(*identity.Preimage)) verify.Evidence {
 func identityExpectations(e *verify.Expectations) {
 	e.ReportData, e.Nonce, e.RequireEventLog = nil, identityNonce, true
 	e.ContainerIdentity = func(policy []byte) bool { return string(policy) == string(policyText) }
+	e.PolicyEntries = func(_ []byte, p *identity.Preimage) error {
+		if len(p.Entries) != 1 || p.Entries[0].Index != 1 {
+			return fmt.Errorf("got entries %v", p.Entries)
+		}
+		return nil
+	}
 }
 
 func identityMutants() []mutant {
@@ -74,6 +81,10 @@ func identityMutants() []mutant {
 		mutant{check: "preimage_nonce", evidence: func(s *sample) verify.Evidence {
 			return s.identified(func(p *identity.Preimage) { p.Nonce = slices.Repeat([]byte{1}, 32) })
 		}}.wanting(identityExpectations),
+		mutant{check: "preimage_entries", evidence: func(s *sample) verify.Evidence {
+			return s.identified(func(p *identity.Preimage) { p.Entries[0].Index = 2 })
+		}}.wanting(identityExpectations),
+		change("preimage_entries", "another policy", func(ev *verify.Evidence) { ev.Policy = []byte("package policy") }),
 		change("event_log", "missing", func(ev *verify.Evidence) { ev.EventLog = nil }),
 		change("event_log", "garbage", func(ev *verify.Evidence) { ev.EventLog = []byte("hello") }),
 		mutant{check: "event_log", name: "another", evidence: func(s *sample) verify.Evidence {
