@@ -66,9 +66,12 @@ func (o OpenOptions) withDefaults() OpenOptions {
 	return o
 }
 
-// Open finds the report device: configfs-tsm when its provider is sev_guest, else the ioctl device. The result's String method says which was taken and
-// why the other was not, and is meant to be logged. An interface that is there and does not work is an error with its cause, never a
-// silent ErrNoDevice; a privilege level that the guest has no key for is ErrLevel.
+// Open finds the report device: the ioctl device where there is one, else configfs-tsm when its provider is sev_guest. Behind both is the same firmware; the
+// ioctl needs one call for a report where configfs needs an entry and eight, gives derived keys, and tells a certificate table that is too
+// large from the loss of the key. The result's String method says which was taken and why not the other, and is meant to be logged.
+//
+// An interface that is there and does not work is an error with its cause, never a silent ErrNoDevice; a privilege level that the guest has no key for
+// is ErrLevel.
 func Open(ctx context.Context, opts OpenOptions) (*Guest, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -79,22 +82,21 @@ func Open(ctx context.Context, opts OpenOptions) (*Guest, error) {
 	opts = opts.withDefaults()
 	tsm, tsmErr := openTSM(opts.TSMRoot)
 	if tsmErr == nil {
-		tsmErr = tsm.checkLevel(opts.VMPL)
+		if err := tsm.checkLevel(opts.VMPL); err != nil {
+			return nil, fmt.Errorf("open report device: %w", err) // the other interface leads to the same firmware
+		}
 	}
-	if errors.Is(tsmErr, ErrLevel) {
-		return nil, fmt.Errorf("open report device: %w", tsmErr) // the firmware behind the other interface is the same
-	}
-	dev, devErr := openIoctl(opts.DevicePath)
-	g := &Guest{turn: newTurn(), vmpl: opts.VMPL, ioctl: dev, tsmErr: tsmErr, devErr: devErr}
+	g := &Guest{turn: newTurn(), vmpl: opts.VMPL, tsm: tsm, tsmErr: tsmErr}
+	g.ioctl, g.devErr = openIoctl(opts.DevicePath)
 	switch {
+	case g.devErr == nil:
+		g.reports = g.ioctl
 	case tsmErr == nil:
 		g.reports = tsm
-	case devErr == nil:
-		g.reports = dev
-	case absent(tsmErr) && absent(devErr):
-		return nil, fmt.Errorf("open report device %q, %q: %w", opts.TSMRoot, opts.DevicePath, ErrNoDevice)
+	case absent(tsmErr) && absent(g.devErr):
+		return nil, fmt.Errorf("open report device %q, %q: %w", opts.DevicePath, opts.TSMRoot, ErrNoDevice)
 	default:
-		return nil, fmt.Errorf("open report device: %w", errors.Join(tsmErr, devErr))
+		return nil, fmt.Errorf("open report device: %w", errors.Join(g.devErr, tsmErr))
 	}
 	return g, nil
 }

@@ -14,10 +14,11 @@ import (
 type Guest struct {
 	turn    turn
 	reports reporter
-	ioctl   *ioctlDevice // nil where only configfs-tsm is there
 	vmpl    uint32
-	tsmErr  error // why configfs-tsm was not taken
-	devErr  error // why there is no ioctl device
+	ioctl   *ioctlDevice // nil where there is none: devErr says why
+	devErr  error
+	tsm     *tsmDevice // nil where there is none: tsmErr says why
+	tsmErr  error
 
 	// Guarded by turn.
 	lost   error // the first ErrKeyLost: the key does not come back
@@ -43,12 +44,12 @@ func (g *Guest) String() string {
 		level = fmt.Sprintf(" at vmpl %d", g.vmpl)
 	}
 	switch {
-	case g.tsmErr != nil:
-		return fmt.Sprintf("%s%s (configfs-tsm not taken: %v)", g.reports, level, g.tsmErr)
-	case g.devErr != nil:
-		return fmt.Sprintf("%s%s (no derived keys: %v)", g.reports, level, g.devErr)
+	case g.ioctl == nil:
+		return fmt.Sprintf("%s%s (no ioctl device, so no derived keys: %v)", g.reports, level, g.devErr)
+	case g.tsm == nil:
+		return fmt.Sprintf("%s%s (no configfs-tsm: %v)", g.reports, level, g.tsmErr)
 	}
-	return fmt.Sprintf("%s%s (derived keys by %s)", g.reports, level, g.ioctl)
+	return fmt.Sprintf("%s%s (%s is there too, and not needed)", g.reports, level, g.tsm)
 }
 
 // Close waits for the request that is under way and closes the device. Later requests fail with fs.ErrClosed.
@@ -71,7 +72,7 @@ func (g *Guest) Close() error {
 func (g *Guest) Report(ctx context.Context, data [64]byte) (Evidence, error) {
 	return alone(ctx, g.turn, func() (Evidence, error) {
 		return asking(g, func() (Evidence, error) {
-			ev, err := g.ask(data)
+			ev, err := g.reports.report(data, g.vmpl)
 			if err == nil {
 				err = checkAnswer(ev.Report, data, g.vmpl)
 			}
@@ -81,20 +82,6 @@ func (g *Guest) Report(ctx context.Context, data [64]byte) (Evidence, error) {
 			return ev, nil
 		})
 	})
-}
-
-// ask asks the interface that was taken. configfs-tsm has one errno for a certificate table that is larger than the kernel takes and for a failure that
-// cost the key, so the ioctl device, if there is one, is asked which: it leaves the table out, or says that the key is lost.
-func (g *Guest) ask(data [64]byte) (Evidence, error) {
-	ev, err := g.reports.report(data, g.vmpl)
-	if g.ioctl == nil || g.reports == reporter(g.ioctl) || !errors.Is(err, syscall.EIO) {
-		return ev, err
-	}
-	ev, again := g.ioctl.report(data, g.vmpl)
-	if again != nil {
-		return Evidence{}, errors.Join(err, again)
-	}
-	return ev, nil
 }
 
 // asking asks the kernel unless that is known to be in vain, and names the failures that callers act upon. The caller holds the turn.

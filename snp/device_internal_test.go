@@ -119,9 +119,9 @@ func TestChoiceIsLoud(t *testing.T) {
 		guest *Guest
 		want  string
 	}{
-		{&Guest{reports: tsm, ioctl: dev}, "configfs-tsm /sys/x (derived keys by ioctl /dev/y)"},
-		{&Guest{reports: tsm, devErr: errors.New("gone")}, "configfs-tsm /sys/x (no derived keys: gone)"},
-		{&Guest{reports: dev, ioctl: dev, tsmErr: errors.New("odd"), vmpl: 2}, "ioctl /dev/y at vmpl 2 (configfs-tsm not taken: odd)"},
+		{&Guest{reports: dev, ioctl: dev, tsm: tsm}, "ioctl /dev/y (configfs-tsm /sys/x is there too, and not needed)"},
+		{&Guest{reports: tsm, tsm: tsm, devErr: errors.New("gone")}, "configfs-tsm /sys/x (no ioctl device, so no derived keys: gone)"},
+		{&Guest{reports: dev, ioctl: dev, tsmErr: errors.New("odd"), vmpl: 2}, "ioctl /dev/y at vmpl 2 (no configfs-tsm: odd)"},
 	} {
 		if got := fmt.Sprint(c.guest); got != c.want {
 			t.Errorf("got %q, want %q", got, c.want)
@@ -315,42 +315,5 @@ func TestSelfVerified(t *testing.T) {
 				t.Errorf("got report %v", r.Report)
 			}
 		})
-	}
-}
-
-// failing is an interface that gives an error.
-type failing struct{ err error }
-
-func (failing) String() string                              { return "configfs-tsm" }
-func (f failing) report([64]byte, uint32) (Evidence, error) { return Evidence{}, f.err }
-
-// TestConfigfsErrorIsExplainedByIoctl: EIO from configfs-tsm may be a certificate table that is too large, or the end of the key.
-func TestConfigfsErrorIsExplainedByIoctl(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		first error
-		k     *fakeKernel
-		want  error
-		calls int
-	}{
-		{"table too large", syscall.EIO, &fakeKernel{needs: []uint32{0x5000}}, nil, 2},
-		{"key lost", syscall.EIO, &fakeKernel{fail: &sevguest.Error{Err: syscall.ENOTTY}}, ErrKeyLost, 1},
-		{"busy is no reason to ask again", syscall.ETIMEDOUT, &fakeKernel{needs: []uint32{0}}, ErrBusy, 0},
-		{"firmware status neither", syscall.ENXIO, &fakeKernel{needs: []uint32{0}}, syscall.ENXIO, 0},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			g := &Guest{turn: newTurn(), reports: failing{c.first}, ioctl: &ioctlDevice{dev: c.k}}
-			ev, err := g.Report(t.Context(), [64]byte{1})
-			if !errors.Is(err, c.want) || (err == nil) != (len(ev.Report) == ReportSize) || ev.Certs != nil {
-				t.Errorf("got %v, want %v", err, c.want)
-			}
-			if len(c.k.calls) != c.calls {
-				t.Errorf("ioctls: got %q, want %d", c.k.calls, c.calls)
-			}
-		})
-	}
-	g := &Guest{turn: newTurn(), reports: failing{syscall.EIO}}
-	if _, err := g.Report(t.Context(), [64]byte{}); !errors.Is(err, syscall.EIO) {
-		t.Errorf("without an ioctl device: got %v, want %v", err, syscall.EIO)
 	}
 }

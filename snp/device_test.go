@@ -130,7 +130,7 @@ func TestDevices(t *testing.T) {
 		root := tsmRoot(t, processor(t))
 		dev := openTSM(t, root)
 		suite(t, dev)
-		if got, want := fmt.Sprint(dev), "configfs-tsm "+root+"/report (no derived keys: open \"/nonexistent\": "; !strings.HasPrefix(got, want) {
+		if got, want := fmt.Sprint(dev), "configfs-tsm "+root+"/report (no ioctl device, so no derived keys: open \"/nonexistent\": "; !strings.HasPrefix(got, want) {
 			t.Errorf("says it is %q, want %q at the start", got, want)
 		}
 		if err := dev.Close(); err != nil {

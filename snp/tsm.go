@@ -111,7 +111,10 @@ func (d *tsmDevice) once(data [64]byte, vmpl uint32) (ev Evidence, err error) {
 	if err != nil {
 		return Evidence{}, err
 	}
-	if ev.Report, err = e.read("outblob", ReportSize); err != nil {
+	if ev.Report, err = e.read("outblob", ReportSize); errors.Is(err, syscall.EIO) {
+		// There is one errno for both.
+		return Evidence{}, fmt.Errorf("the firmware failed, or the host's certificate table is larger than the kernel takes: %w", err)
+	} else if err != nil {
 		return Evidence{}, err
 	}
 	if ev.Certs, err = e.read("auxblob", maxAux); err != nil {

@@ -80,7 +80,7 @@ func newAttestReportCommand() *cobra.Command {
 		Short: "Ask for a report over a nonce and write the evidence bundle",
 		Long: `Report asks this machine's SNP device for a report or, with --agent or --pod, the agent of a utility VM, and writes the
 evidence bundle: report, certificates and, from an agent, the policy that HOST_DATA binds. On this machine the device is
-configfs-tsm where there is one, else /dev/sev-guest.`,
+/dev/sev-guest where there is one, else configfs-tsm.`,
 		Example: `  cloister attest report --nonce $(openssl rand -hex 32) -o bundle.json
   cloister attest report --nonce $(openssl rand -hex 32) --pod demo -o bundle.json
   cloister attest report --nonce $(openssl rand -hex 32) --agent unix:///run/cloister/agent.sock`,

@@ -37,7 +37,7 @@ func TestInVM(t *testing.T) {
 	}
 	console := boot(ctx, t, config)
 	for _, want := range []string{
-		"ok pid: 1,", "ok move root", "ok open: configfs-tsm", "host_data " + hex.EncodeToString(params.HostData[:]),
+		"ok pid: 1,", "ok move root", "ok open: ioctl /dev/sev-guest (configfs-tsm ", "host_data " + hex.EncodeToString(params.HostData[:]),
 		"measurement " + hex.EncodeToString(params.Measurement[:]), "ok ioctl", "ok configfs", "ok go-sev-guest ioctl", "ok go-sev-guest configfs",
 		"ok too small buffer", "ok derived key", "ok invalid vmpl", "ok unknown ioctl", "guestcheck: done",
 	} {
