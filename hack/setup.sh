@@ -24,6 +24,7 @@ if [ "$want" = test ]; then
   need veritysetup cryptsetup-bin
   need crun crun
   need e2fsck e2fsprogs
+  need /usr/share/ovmf/OVMF.fd ovmf
   need protoc protobuf-compiler
   need /usr/include/google/protobuf/empty.proto libprotobuf-dev
 fi

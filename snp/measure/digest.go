@@ -1,7 +1,6 @@
 package measure
 
 import (
-	"bytes"
 	"crypto/sha512"
 	"encoding/binary"
 	"encoding/hex"
@@ -55,20 +54,21 @@ func (c *Context) Update(t PageType, gpa uint64, data []byte) error {
 	for ; len(data) > 0; data, gpa = data[PageSize:], gpa+PageSize {
 		var contents Digest
 		if t == PageNormal || t == PageVMSA {
-			contents = sha512.Sum384(data[:PageSize])
+			contents = contentsOf(data[:PageSize])
 		}
 		c.page(t, gpa, contents)
 	}
 	return nil
 }
 
+func contentsOf(page []byte) Digest { return sha512.Sum384(page) }
+
 // page extends the digest by one PAGE_INFO: digest, contents, length, type, no initial migration image, no permissions for lower levels, address.
 func (c *Context) page(t PageType, gpa uint64, contents Digest) {
-	var b bytes.Buffer
-	b.Grow(pageInfoSize)
-	b.Write(c.digest[:])
-	b.Write(contents[:])
-	b.Write([]byte{pageInfoSize, 0, byte(t), 0, 0, 0, 0, 0})
-	b.Write(binary.LittleEndian.AppendUint64(nil, gpa))
-	c.digest = sha512.Sum384(b.Bytes())
+	var info [pageInfoSize]byte
+	b := append(info[:0], c.digest[:]...)
+	b = append(b, contents[:]...)
+	b = append(b, pageInfoSize, 0, byte(t), 0, 0, 0, 0, 0)
+	b = binary.LittleEndian.AppendUint64(b, gpa)
+	c.digest = sha512.Sum384(b)
 }
