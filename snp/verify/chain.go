@@ -237,7 +237,7 @@ func (v *Verifier) sort(g *given, kind string) (leaves, others []*x509.Certifica
 // pinned says whether a root that came with the evidence has a pinned root's key.
 func (v *Verifier) pinned(cert *x509.Certificate) error {
 	for _, a := range v.roots.anchors {
-		if bytes.Equal(a.cert.RawSubjectPublicKeyInfo, cert.RawSubjectPublicKeyInfo) {
+		if bytes.Equal(a.cert.RawSubject, cert.RawSubject) && bytes.Equal(a.cert.RawSubjectPublicKeyInfo, cert.RawSubjectPublicKeyInfo) {
 			return signedBy(cert, a.cert)
 		}
 	}

@@ -47,6 +47,11 @@ func (s *sample) guid() snp.GUID {
 // reissued is the certificate of the sample's key, edited and issued anew.
 func (s *sample) reissued(issuer string, edit func(*x509.Certificate)) []byte {
 	s.t.Helper()
+	return s.reissuedBy(issuerCert(s.t, issuer), issuerKey(s.t, issuer), edit)
+}
+
+func (s *sample) reissuedBy(issuer *x509.Certificate, key *rsa.PrivateKey, edit func(*x509.Certificate)) []byte {
+	s.t.Helper()
 	old := s.leaf()
 	tmpl := &x509.Certificate{
 		SerialNumber: old.SerialNumber, Subject: old.Subject, NotBefore: old.NotBefore, NotAfter: old.NotAfter,
@@ -60,7 +65,7 @@ func (s *sample) reissued(issuer string, edit func(*x509.Certificate)) []byte {
 	if edit != nil {
 		edit(tmpl)
 	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, issuerCert(s.t, issuer), tmpl.PublicKey, issuerKey(s.t, issuer))
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, issuer, tmpl.PublicKey, key)
 	if err != nil {
 		s.t.Fatal(err)
 	}
