@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/cloister-cc/cloister/enforcer"
+	"github.com/cloister-cc/cloister/snp/eventlog"
 )
 
 // MaxFragments is how many documents may be loaded in the life of a guest. Each is signed by somebody the policy names, but which of them
@@ -20,9 +21,11 @@ const MaxFragments = 256
 func (g *Gate) LoadFragment(ctx context.Context, message string, document []byte, mediaType string) error {
 	p := g.Policy()
 	if p == nil {
+		g.RefuseUndecided(message, "no policy is bound")
 		return Refusal(message, "no policy is bound")
 	}
 	if g.fragments.Load() >= MaxFragments {
+		g.RefuseUndecided(message, "too many fragments are loaded")
 		return Refusal(message, fmt.Sprintf("%d fragments are loaded, and no more may be", MaxFragments))
 	}
 	d, err := p.Enforcer.LoadFragment(ctx, document, mediaType)
@@ -37,6 +40,7 @@ func (g *Gate) LoadFragment(ctx context.Context, message string, document []byte
 	if g.opt.Observe != nil {
 		g.opt.Observe(point, message, err)
 	}
+	decision := g.decided(eventlog.Entry{Request: message, Point: string(point)}, d, err)
 	switch {
 	case denial != nil:
 		line := refusalLine(message, denial.Error())
@@ -48,9 +52,10 @@ func (g *Gate) LoadFragment(ctx context.Context, message string, document []byte
 	case err != nil:
 		return Refusal(message, fmt.Sprintf("%s: could not decide: %v", point, err))
 	}
-	if _, err := d.Commit(); err != nil {
+	if _, err := decision.Commit(); err != nil {
 		return Refusal(message, fmt.Sprintf("%s: %v", point, err))
 	}
+	g.events.Append(loadedDocument(decision, document, mediaType))
 	g.fragments.Add(1)
 	return nil
 }

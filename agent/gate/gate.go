@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/cloister-cc/cloister/enforcer"
+	"github.com/cloister-cc/cloister/snp/eventlog"
 )
 
 // MaxRefusal is the length of a refusal's first line, in bytes (docs/architecture.md).
@@ -33,16 +34,20 @@ type Options struct {
 	Enforcer enforcer.Options
 	// Observe is told of each decision, for the log and the metrics; it must not keep the error's text for the host.
 	Observe func(point enforcer.Point, message string, err error)
+	// Events is the guest's event log, which begins with how the agent is run; nil makes one that says nothing of that.
+	Events *eventlog.Log
 }
 
 // Gate holds the one policy of the guest.
 type Gate struct {
-	opt Options
+	opt    Options
+	events *eventlog.Log
 
 	mu     sync.RWMutex
 	policy *Policy
 
 	denials   denials
+	repeats   repeats
 	fragments atomic.Int64 // that were loaded
 }
 
@@ -57,7 +62,12 @@ type Policy struct {
 }
 
 // New makes a gate without a policy.
-func New(opt Options) *Gate { return &Gate{opt: opt} }
+func New(opt Options) *Gate {
+	if opt.Events == nil {
+		opt.Events = eventlog.New(eventlog.Entry{}, eventlog.Limits{})
+	}
+	return &Gate{opt: opt, events: opt.Events}
+}
 
 // Insecure says that the guest runs without a TEE.
 func (g *Gate) Insecure() bool { return g.opt.HostData == nil }
@@ -73,12 +83,15 @@ func (g *Gate) Policy() *Policy {
 func (g *Gate) Admit(method string) (*Row, error) {
 	row := byMethod[method]
 	if row == nil {
+		g.RefuseUndecided("", "no such method")
 		return nil, status.Errorf(codes.Unimplemented, "%.128q has no row in the gate", method)
 	}
 	if row.Way == Refused {
+		g.RefuseUndecided(row.Message, "never allowed")
 		return nil, Refusal(row.Message, "never allowed: "+row.Why)
 	}
 	if !row.Unbound && g.Policy() == nil {
+		g.RefuseUndecided(row.Message, "no policy is bound")
 		return nil, Refusal(row.Message, "no policy is bound yet: send SetPolicy first")
 	}
 	return row, nil
@@ -92,71 +105,90 @@ func NeedsWhole(method string) bool {
 
 // BindPolicy binds the text of a SetPolicy request: HOST_DATA must be its SHA-256.
 func (g *Gate) BindPolicy(ctx context.Context, text []byte) error {
-	return g.bind(ctx, sha256.Sum256(text), &Policy{Text: text}, g.opt.Enforcer)
+	return g.bind(ctx, sha256.Sum256(text), &Policy{Text: text}, "SetPolicy", g.opt.Enforcer)
 }
 
 // BindInitdata binds the policy of an initdata document: HOST_DATA must be the first 32 bytes of the document's digest.
 func (g *Gate) BindInitdata(ctx context.Context, digest [32]byte, document, text []byte) error {
 	opt := g.opt.Enforcer
 	opt.PolicyLimit = MaxInitdataPolicy
-	return g.bind(ctx, digest, &Policy{Text: text, Initdata: document}, opt)
+	return g.bind(ctx, digest, &Policy{Text: text, Initdata: document}, "initdata", opt)
 }
 
 var grants = regexp.MustCompile(`cloister://(attest|sev-guest|keys)`)
 
-func (g *Gate) bind(ctx context.Context, digest [32]byte, p *Policy, opt enforcer.Options) error {
-	const message = "SetPolicyRequest"
+// bindMessage is what refusals to bind a policy name, whatever carried it.
+const bindMessage = "SetPolicyRequest"
+
+func (g *Gate) bind(ctx context.Context, digest [32]byte, p *Policy, carrier string, opt enforcer.Options) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.policy != nil {
-		return Refusal(message, "a policy is already bound, and only one ever is")
+	e := eventlog.Entry{Kind: eventlog.KindPolicy, Verdict: eventlog.Allowed, Digest: digest[:], Detail: "carrier=" + carrier}
+	if rule, err := g.load(ctx, digest, p, opt); err != nil {
+		e.Verdict, e.Rule = eventlog.Refused, rule
+		g.events.Append(e)
+		return Refusal(bindMessage, err.Error())
 	}
-	if err := g.checkHostData(ctx, digest); err != nil {
-		return Refusal(message, err.Error())
-	}
-	p.Text = bytes.Clone(p.Text)
-	e, err := enforcer.Load(ctx, p.Text, opt)
-	if err != nil {
-		return Refusal(message, "the policy does not load: "+err.Error())
-	}
-	p.Enforcer, p.Digest, p.Broker = e, digest, grants.Match(p.Text)
-	if d, err := e.Decide(ctx, enforcer.RuntimeLoggingInput{}); err == nil {
-		_, err = d.Commit()
+	judge, _ := p.Enforcer.Judge()
+	e.Detail += " judge=" + string(judge)
+	g.events.Append(e)
+	d, err := p.Enforcer.Decide(ctx, enforcer.RuntimeLoggingInput{})
+	if decision := g.decided(about(bindMessage, enforcer.RuntimeLoggingInput{}), d, err); err == nil {
+		_, err = decision.Commit()
 		p.Logging = err == nil
 	}
 	g.policy = p
 	return nil
 }
 
+// load makes the enforcer of a policy that may be bound. rule is an error's kind, of a fixed set.
+func (g *Gate) load(ctx context.Context, digest [32]byte, p *Policy, opt enforcer.Options) (rule string, err error) {
+	if g.policy != nil {
+		return "a policy is bound already", errors.New("a policy is already bound, and only one ever is")
+	}
+	if rule, err := g.checkHostData(ctx, digest); err != nil {
+		return rule, err
+	}
+	p.Text = bytes.Clone(p.Text)
+	e, err := enforcer.Load(ctx, p.Text, opt)
+	if err != nil {
+		return "the policy does not load", fmt.Errorf("the policy does not load: %w", err)
+	}
+	p.Enforcer, p.Digest, p.Broker = e, digest, grants.Match(p.Text)
+	return "", nil
+}
+
 // checkHostData compares the digest with the report's HOST_DATA. All zero means that nothing was bound at launch.
-func (g *Gate) checkHostData(ctx context.Context, digest [32]byte) error {
+func (g *Gate) checkHostData(ctx context.Context, digest [32]byte) (rule string, err error) {
 	if g.opt.HostData == nil {
-		return nil
+		return "", nil
 	}
 	got, err := g.opt.HostData(ctx)
 	switch {
 	case err != nil:
-		return fmt.Errorf("HOST_DATA cannot be read: %w", err)
+		return "HOST_DATA cannot be read", fmt.Errorf("HOST_DATA cannot be read: %w", err)
 	case got == [32]byte{}:
-		return errors.New("HOST_DATA is all zero: the VM was launched without a policy hash")
+		return "HOST_DATA is all zero", errors.New("HOST_DATA is all zero: the VM was launched without a policy hash")
 	case got != digest:
-		return fmt.Errorf("the policy's hash is %x, HOST_DATA is %x", digest, got)
+		return "HOST_DATA is another", fmt.Errorf("the policy's hash is %x, HOST_DATA is %x", digest, got)
 	}
-	return nil
+	return "", nil
 }
 
 // Decide asks the policy. A refusal is a PermissionDenied status for message; so is the failure to decide.
-func (g *Gate) Decide(ctx context.Context, message string, in enforcer.Input) (*enforcer.Decision, error) {
+func (g *Gate) Decide(ctx context.Context, message string, in enforcer.Input) (*Decision, error) {
 	p := g.Policy()
 	if p == nil {
+		g.RefuseUndecided(message, "no policy is bound")
 		return nil, Refusal(message, "no policy is bound")
 	}
 	d, err := p.Enforcer.Decide(ctx, in)
 	if g.opt.Observe != nil {
 		g.opt.Observe(in.Point(), message, err)
 	}
+	decision := g.decided(about(message, in), d, err)
 	if err == nil {
-		return d, nil
+		return decision, nil
 	}
 	var denial *enforcer.Denial
 	if !errors.As(err, &denial) {

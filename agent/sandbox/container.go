@@ -29,7 +29,8 @@ type Container struct {
 	privileged,
 	overlayGone, scratchGone, deleted bool
 	stopBroker func()
-	stopWatch  func() // returns once memory events have been looked at a last time
+	stopWatch  func()        // returns once memory events have been looked at a last time
+	exitLogged chan struct{} // closed once the end of the init is in the event log; nil before the start
 }
 
 // device is a layer's disk, mounted once however many containers use it.
@@ -237,6 +238,7 @@ func (s *Sandbox) stdinOf(id, execID string) (*container.Process, error) {
 	case p == nil:
 		return nil, wrongMoment("the built-in pause container has no input")
 	case !c.stdio:
+		s.cfg.Gate.RefuseUndecided("WriteStreamRequest", "stdio was not allowed")
 		return nil, fmt.Errorf("%w", errStdio)
 	}
 	return p, nil

@@ -14,8 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cloister-cc/cloister/agent/container"
+	"github.com/cloister-cc/cloister/agent/gate"
 	"github.com/cloister-cc/cloister/agent/storage"
 	"github.com/cloister-cc/cloister/enforcer"
+	"github.com/cloister-cc/cloister/snp/eventlog"
+	"github.com/cloister-cc/cloister/snp/identity"
 )
 
 const createMessage = "CreateContainerRequest"
@@ -49,11 +52,14 @@ func (s *Sandbox) CreateContainer(ctx context.Context, req CreateRequest) error 
 			c.pause = &pause{done: make(chan struct{})}
 			s.cfg.Log.Info("built-in pause container", zap.String("container_id", req.ID))
 			s.keep(c)
+			s.happened(eventlog.KindPauseCreated, c.Key)
 			return nil
 		}
 		var u undo
 		if err := s.create(ctx, req, c, &u); err != nil {
-			return s.rollBack(ctx, &u, err)
+			err = s.rollBack(ctx, &u, err)
+			s.failed(c.Key, err)
+			return err
 		}
 		s.keep(c)
 		return nil
@@ -132,11 +138,13 @@ func (s *Sandbox) create(ctx context.Context, req CreateRequest, c *Container, u
 		return fmt.Errorf("commit create_container: %w", err)
 	}
 	u.pushPolicy(back)
+	digest := identity.ArgsDigest(req.OCI.Process.Args)
+	s.event(eventlog.Entry{Kind: eventlog.KindContainerCreated, Container: c.Key, Digest: digest[:], Decision: d.ID})
 	return nil
 }
 
 // startRuntime makes the container's own binds and grants, and has the runtime create it; nothing of the workload runs yet.
-func (s *Sandbox) startRuntime(ctx context.Context, req CreateRequest, c *Container, mounts []plannedMount, d *enforcer.Decision, u *undo) error {
+func (s *Sandbox) startRuntime(ctx context.Context, req CreateRequest, c *Container, mounts []plannedMount, d *gate.Decision, u *undo) error {
 	bound, err := s.bindMounts(ctx, c, mounts, u)
 	if err != nil {
 		return err

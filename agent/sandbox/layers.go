@@ -182,7 +182,7 @@ func (p *panicked) again() {
 // mountFailed is a mount that did not happen; when it left something behind the sandbox is poisoned.
 func (s *Sandbox) mountFailed(what string, err error) error {
 	if errors.Is(err, storage.ErrStateUnknown) {
-		s.setPoison(what + " may or may not be mounted")
+		s.setPoison(poisonMount, what+" may or may not be mounted")
 	}
 	return internal("mount %s: %v", what, err)
 }

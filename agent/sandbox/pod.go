@@ -11,6 +11,7 @@ import (
 
 	"github.com/cloister-cc/cloister/agent/container"
 	"github.com/cloister-cc/cloister/enforcer"
+	"github.com/cloister-cc/cloister/snp/eventlog"
 )
 
 // pod is what CreateSandbox made: the names and namespaces that its containers share.
@@ -52,6 +53,7 @@ func (s *Sandbox) CreatePod(ctx context.Context, req PodRequest) error {
 		s.mu.Lock()
 		s.pod = p
 		s.mu.Unlock()
+		s.happened(eventlog.KindSandboxCreated, p.key)
 		return nil
 	})
 }
@@ -168,6 +170,7 @@ func (s *Sandbox) DestroyPod(ctx context.Context) error {
 		if err := removeTree(s.fs(containerDir(s.pod.key))); err != nil {
 			s.cfg.Log.Warn("the pod's directory stays", zap.Error(err))
 		}
+		s.happened(eventlog.KindSandboxDestroyed, s.pod.key)
 		s.mu.Lock()
 		s.pod, s.destroyed = nil, true
 		s.mu.Unlock()

@@ -8,7 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cloister-cc/cloister/agent/container"
+	"github.com/cloister-cc/cloister/agent/gate"
 	"github.com/cloister-cc/cloister/enforcer"
+	"github.com/cloister-cc/cloister/snp/eventlog"
 )
 
 const (
@@ -26,11 +28,15 @@ func (s *Sandbox) StartContainer(ctx context.Context, id string) error {
 			return wrongMoment("container %.128q was started already", id)
 		}
 		c.started = true
+		// Before it runs, so that it finds its own start in the evidence it asks for.
+		s.happened(eventlog.KindContainerStarted, c.Key)
 		if c.pause != nil {
 			return nil
 		}
+		s.watchExit(c)
 		if err := s.cfg.Runtime.Start(ctx, c.Key); err != nil {
 			s.logRuntime(err)
+			s.event(eventlog.Entry{Kind: eventlog.KindContainerFailed, Container: c.Key, Rule: "the start failed"})
 			return internalRuntime(err)
 		}
 		return nil
@@ -63,6 +69,7 @@ func (s *Sandbox) Exec(ctx context.Context, req ExecRequest) error {
 			return err
 		}
 		if req.Process.Terminal && !c.stdio {
+			s.executed(c.Key, d, req.Process.Args, "a terminal without stdio")
 			return invalid("Process.Terminal: the policy allows no stdio")
 		}
 		s.execs++
@@ -70,21 +77,25 @@ func (s *Sandbox) Exec(ctx context.Context, req ExecRequest) error {
 		p, err := s.cfg.Runtime.Exec(ctx, c.Key, s.execs, spec, c.stdio)
 		if err != nil && errors.Is(err, container.ErrNotStarted) {
 			s.logRuntime(err)
+			s.executed(c.Key, d, req.Process.Args, "it did not start")
 			return internalRuntime(err) // nothing ran: the decision is not committed
 		}
 		if _, commitErr := d.Commit(); commitErr != nil {
+			s.executed(c.Key, d, req.Process.Args, "it may have started")
 			return internal("commit exec_in_container: %v", commitErr)
 		}
 		if err != nil {
 			s.logRuntime(err)
+			s.executed(c.Key, d, req.Process.Args, "it may have started")
 			return internalRuntime(err)
 		}
+		s.executed(c.Key, d, req.Process.Args, "")
 		c.addExec(req.ExecID, p)
 		return nil
 	})
 }
 
-func (s *Sandbox) decideExec(ctx context.Context, c *Container, p *container.ProcessRequest) (*enforcer.Decision, error) {
+func (s *Sandbox) decideExec(ctx context.Context, c *Container, p *container.ProcessRequest) (*gate.Decision, error) {
 	users, err := lookUpUsers(s.fs(rootfsName(c.Key)), p)
 	if err != nil {
 		return nil, err
@@ -111,6 +122,7 @@ func (s *Sandbox) Signal(ctx context.Context, id, execID string, signal uint32) 
 				return errDead()
 			}
 			if sig == unix.SIGKILL || sig == unix.SIGTERM || sig == unix.SIGINT {
+				s.sends(c.Key, "pause", sig)
 				c.pause.kill(128 + int32(sig))
 			}
 			return nil
@@ -132,16 +144,21 @@ func (s *Sandbox) Signal(ctx context.Context, id, execID string, signal uint32) 
 		if _, err := d.Commit(); err != nil {
 			return internal("commit signal_container_process: %v", err)
 		}
-		return deliver(p, sig)
+		return s.deliver(c, p, sig)
 	})
 }
 
-func deliver(p *container.Process, sig unix.Signal) error {
+func (s *Sandbox) deliver(c *Container, p *container.Process, sig unix.Signal) error {
 	select {
 	case <-p.Done():
 		return errDead()
 	default:
 	}
+	target := "exec"
+	if p == c.init {
+		target = "init"
+	}
+	s.sends(c.Key, target, sig)
 	err := p.Signal(sig)
 	if errors.Is(err, unix.ESRCH) {
 		return errDead()
@@ -165,12 +182,13 @@ func (s *Sandbox) shutdown(ctx context.Context, c *Container, message string, al
 		return errDead()
 	}
 	if all {
+		s.sends(c.Key, "all", unix.SIGKILL)
 		if err := c.group.Kill(ctx); err != nil {
 			return internal("kill container: %v", err)
 		}
 		return nil
 	}
-	return deliver(c.init, unix.SIGKILL)
+	return s.deliver(c, c.init, unix.SIGKILL)
 }
 
 // Update changes a container's limits.

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/cloister-cc/cloister/enforcer"
+	"github.com/cloister-cc/cloister/snp/eventlog"
 )
 
 const removeMessage = "RemoveContainerRequest"
@@ -23,6 +24,7 @@ func (s *Sandbox) RemoveContainer(ctx context.Context, id string, timeout time.D
 		if c.pause != nil {
 			c.pause.kill(137)
 			s.drop(c)
+			s.happened(eventlog.KindContainerRemoved, c.Key)
 			return nil
 		}
 		if err := s.stop(ctx, c); err != nil {
@@ -41,6 +43,7 @@ func (s *Sandbox) RemoveContainer(ctx context.Context, id string, timeout time.D
 			}
 		}
 		s.drop(c)
+		s.happened(eventlog.KindContainerRemoved, c.Key)
 		return nil
 	})
 }
@@ -71,6 +74,9 @@ func (s *Sandbox) stop(ctx context.Context, c *Container) error {
 		if _, err := c.init.Wait(ctx); err != nil {
 			return internal("container %.128q did not end in time", c.ID)
 		}
+	}
+	if c.exitLogged != nil {
+		<-c.exitLogged // the init has ended
 	}
 	c.unwatch()
 	if err := s.cfg.Runtime.Delete(ctx, c.Key); err != nil {

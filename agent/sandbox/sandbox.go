@@ -11,6 +11,7 @@ import (
 
 	"github.com/cloister-cc/cloister/agent/gate"
 	"github.com/cloister-cc/cloister/agent/storage"
+	"github.com/cloister-cc/cloister/snp/eventlog"
 )
 
 // stepLimit bounds one state-changing request from its first step to its last. A hung device or runtime must not hold the
@@ -76,7 +77,7 @@ func (s *Sandbox) change(ctx context.Context, f func(ctx context.Context) error)
 	defer func() { <-s.queue }()
 	defer func() {
 		if p := recover(); p != nil {
-			s.setPoison("a request failed in the agent itself")
+			s.setPoison(poisonPanic, "a request failed in the agent itself")
 			s.cfg.Log.Error("panic in a state-changing request", zap.Any("panic", p), zap.Stack("stack"))
 			err = internal("the request failed in the agent; the sandbox takes no further changes")
 		}
@@ -110,12 +111,14 @@ func (s *Sandbox) poisoned() string {
 	return s.poison
 }
 
-func (s *Sandbox) setPoison(why string) {
+// setPoison ends all changes. rule is the event log's word, why is for the host and may name what the host named.
+func (s *Sandbox) setPoison(rule, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.poison == "" {
 		s.poison = why
 	}
+	s.event(eventlog.Entry{Kind: eventlog.KindPoisoned, Rule: rule})
 }
 
 // rollBack runs the undo list after a failure. A step that cannot be taken back poisons the sandbox: policy and kernel would
@@ -124,7 +127,7 @@ func (s *Sandbox) rollBack(ctx context.Context, u *undo, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepLimit)
 	defer cancel()
 	if err := u.run(ctx); err != nil {
-		s.setPoison("a failed request could not be undone")
+		s.setPoison(poisonUndo, "a failed request could not be undone")
 		s.cfg.Log.Error("undo failed", zap.Error(err))
 	}
 	return cause
@@ -136,7 +139,7 @@ func (s *Sandbox) unmounted(what string, err error) error {
 		return nil
 	}
 	if errors.Is(err, storage.ErrStateUnknown) {
-		s.setPoison(what + " may or may not be unmounted")
+		s.setPoison(poisonUnmount, what+" may or may not be unmounted")
 	}
 	s.cfg.Log.Error("unmount failed", zap.String("target", what), zap.Error(err))
 	return fmt.Errorf("unmount %s: %w", what, err)

@@ -81,7 +81,7 @@ var kinds = []Kind{
 		[]Field{FieldVersion, FieldDigest, FieldDefaults, FieldCounts},
 	},
 	{
-		KindPolicy, "a policy was bound, or refused: its digest as HOST_DATA has it, the carrier in detail, of a refusal the rule",
+		KindPolicy, "a policy was bound, or refused: its digest as HOST_DATA has it, in detail the carrier and who judges by it, of a refusal the rule",
 		[]Field{FieldVerdict, FieldDigest, FieldRule, FieldDetail},
 	},
 	{
@@ -115,7 +115,7 @@ var kinds = []Kind{
 	{KindPauseCreated, "the built-in pause container was made: no process, no decision", []Field{FieldContainer}},
 	{KindContainerCreated, "a container was made; nothing of it runs yet. digest is the SHA-256 of its arguments", []Field{FieldContainer, FieldDigest, FieldDecision}},
 	{KindContainerFailed, "a container could not be made or started; rule says at which step", []Field{FieldContainer, FieldRule}},
-	{KindContainerStarted, "a container's first process runs", []Field{FieldContainer}},
+	{KindContainerStarted, "a container's first process begins to run", []Field{FieldContainer}},
 	{KindContainerExited, "a container's first process ended; code is its exit status", []Field{FieldContainer, FieldCode}},
 	{KindContainerRemoved, "a container was taken down, its mounts and disks with it", []Field{FieldContainer}},
 	{KindExecStarted, "one more process runs in a container; digest is the SHA-256 of its arguments", []Field{FieldContainer, FieldDigest, FieldDecision}},
@@ -123,7 +123,7 @@ var kinds = []Kind{
 		KindExecFailed, "an allowed process did not start, or it is not known whether it did; rule says which",
 		[]Field{FieldContainer, FieldDigest, FieldDecision, FieldRule},
 	},
-	{KindSignalSent, "a signal was sent; target is init, exec, all or pause", []Field{FieldContainer, FieldTarget, FieldCode}},
+	{KindSignalSent, "a signal is sent; target is init, exec, all or pause", []Field{FieldContainer, FieldTarget, FieldCode}},
 	{KindPoisoned, "the pod takes no further changes, for its state is not known; rule says since what", []Field{FieldRule}},
 	{KindUnknown, "something was appended that has no row here", nil},
 }

@@ -64,7 +64,7 @@ func assemble(set settings) (*agent, error) {
 	metrics := rpc.NewMetrics()
 	log := a.log.Named("gate")
 	a.gate = gate.New(gate.Options{
-		HostData: a.hostData(),
+		HostData: a.hostData(), Events: newEvents(set),
 		Enforcer: enforcer.Options{Strict: set.strict, DefaultMounts: aci.DefaultMounts(), PrivilegedMounts: aci.PrivilegedMounts()},
 		Observe: func(point enforcer.Point, message string, err error) {
 			metrics.Decision(point, err)
