@@ -135,6 +135,7 @@ const (
 	checkPreimageNonce
 	checkPreimageEntries
 	checkEventLog
+	checkIdentity
 
 	numChecks
 )
@@ -219,4 +220,5 @@ var codes = [numChecks]CodeInfo{
 	checkPreimageNonce:   {"preimage_nonce", "CLS572", ClassPolicy, "the preimage holds the nonce wanted"},
 	checkPreimageEntries: {"preimage_entries", "CLS574", ClassPolicy, "the policy has the entries that the preimage names, with its layers and arguments"},
 	checkEventLog:        {"event_log", "CLS573", ClassPolicy, "the event log replays to the head that the preimage holds"},
+	checkIdentity:        {"identity", "CLS575", ClassPolicy, "the evidence is of one container, where that was wanted"},
 }

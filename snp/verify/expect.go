@@ -44,9 +44,10 @@ type Expectations struct {
 	CRL                  CRLMode
 	AllowMaskedChipID    bool // a VCEK's report may have a CHIP_ID of zeros: then nothing ties it to one chip
 	Endorsement          *EndorsementPolicy
-	Nonce                []byte // of identity evidence: the preimage must hold it
-	RequireIdentity      bool   // the evidence must have a preimage
-	RequireEventLog      bool   // and the event log that it names
+	Nonce                []byte   // of identity evidence: the preimage must hold it
+	RequireIdentity      bool     // the evidence must have a preimage
+	RequireEventLog      bool     // and the event log that it names
+	Identity             Identity // what the evidence must be of: IdentityContainer, or IdentityPod if either will do
 	// ContainerIdentity says whether a policy hands reports only to the containers it names: then the verdict's identity is the container's, else the pod's.
 	// It is asked about Evidence.Policy if SHA-256 of that is HOST_DATA, or if PolicyBound says that the caller knows HOST_DATA to bind it another way. Nil
 	// is never.
@@ -140,6 +141,8 @@ func (e *Expectations) check() error {
 		return bad("crl: got %.32q, want required or nothing", e.CRL)
 	case e.Signer == SignerVCEK && e.CSPs != nil:
 		return bad("cloud providers: got some, and a VCEK wanted, which has none")
+	case e.Identity != "" && e.Identity != IdentityContainer && e.Identity != IdentityPod:
+		return bad("identity: got %.32q, want container or pod", e.Identity)
 	case e.Endorsement != nil && len(e.Endorsement.Issuers) == 0:
 		return bad("endorsement: got no issuer")
 	}

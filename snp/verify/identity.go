@@ -22,7 +22,10 @@ const (
 
 // identity judges the preimage of REPORT_DATA. One that is there is judged even if nobody asked.
 func (j judge) identity(r *snp.Report, ev *Evidence, exp *Expectations) {
-	asked := exp.RequireIdentity || exp.RequireEventLog || exp.Nonce != nil
+	if exp.Identity == "" {
+		j.notAsked(checkIdentity)
+	}
+	asked := exp.Identity != "" || exp.RequireIdentity || exp.RequireEventLog || exp.Nonce != nil
 	if len(ev.Preimage) == 0 && !asked {
 		j.notAsked(checkPreimage, checkPreimageHash, checkPreimagePolicy, checkPreimageNonce, checkPreimageEntries, checkEventLog)
 		return
@@ -50,6 +53,9 @@ func (j judge) identity(r *snp.Report, ev *Evidence, exp *Expectations) {
 	ok = j.entries(r, p, ev, exp) && ok
 	if ok = j.eventLog(p, ev, exp) && ok; ok {
 		j.v.Identity = whose(r, ev, exp)
+		if exp.Identity != "" {
+			j.set(checkIdentity, j.v.Identity == IdentityContainer || j.v.Identity == exp.Identity, string(exp.Identity), string(j.v.Identity))
+		}
 	}
 }
 

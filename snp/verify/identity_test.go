@@ -85,6 +85,10 @@ func identityMutants() []mutant {
 			return s.identified(func(p *identity.Preimage) { p.Entries[0].Index = 2 })
 		}}.wanting(identityExpectations),
 		change("preimage_entries", "another policy", func(ev *verify.Evidence) { ev.Policy = []byte("package policy") }),
+		change("identity", "of the pod", func(*verify.Evidence) {}).wanting(func(e *verify.Expectations) {
+			identityExpectations(e)
+			e.Identity, e.ContainerIdentity = verify.IdentityContainer, nil
+		}),
 		change("event_log", "missing", func(ev *verify.Evidence) { ev.EventLog = nil }),
 		change("event_log", "garbage", func(ev *verify.Evidence) { ev.EventLog = []byte("hello") }),
 		mutant{check: "event_log", name: "another", evidence: func(s *sample) verify.Evidence {

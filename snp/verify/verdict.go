@@ -39,7 +39,7 @@ type Verdict struct {
 	Root    string   `json:"root,omitempty"`    // subject of the root it chains to
 	// TestOnly says that the root is the software processor's: anybody can make one, and it says nothing about hardware.
 	TestOnly bool `json:"test_only,omitempty"`
-	// Identity is IdentityContainer or IdentityPod if the evidence has a preimage that REPORT_DATA binds, and empty otherwise.
+	// Identity is IdentityContainer or IdentityPod if the evidence is good and has a preimage that REPORT_DATA binds, and empty otherwise.
 	Identity Identity `json:"identity,omitempty"`
 	Checks   []Check  `json:"checks"`
 }
@@ -118,6 +118,7 @@ func (j judge) close() *Verdict {
 	for i := range j.v.Checks {
 		if s := j.v.Checks[i].Status; s != StatusPass && s != StatusNotAsked {
 			j.v.OK = false
+			j.v.Identity = "" // refused evidence is nobody's
 		}
 	}
 	return j.v
