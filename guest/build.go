@@ -46,6 +46,8 @@ type Options struct {
 	// Source is the root of a Cloister source tree, whose recipe is then used too. When empty it is looked for from the
 	// working directory upwards; outside of any, the recipe is the one this program was built with.
 	Source string
+	// Launch, when set, adds the launch digests of 1 to LaunchVCPUs processors to measurements.json.
+	Launch *Launch
 	// Initrd is the compression of initrd.img.
 	Initrd Compression
 	// Progress, when set, receives a line a step.
@@ -58,6 +60,10 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 		return nil, errors.New("build the guest image: no output directory given")
 	}
 	if err := checkReplaceable(o.Out); err != nil {
+		return nil, err
+	}
+	launch, err := o.Launch.plan()
+	if err != nil {
 		return nil, err
 	}
 	if o.Source == "" {
@@ -75,6 +81,7 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	image.launch = launch
 	o.Progress.printf("writing %s", o.Out)
 	return image.write(o.Out)
 }
@@ -85,6 +92,7 @@ type image struct {
 	vmlinuz, initrd []byte
 	packages        []byte
 	agent, emulator []byte
+	launch          *launchPlan // nil: no digests of a launch
 }
 
 // assemble makes the image's bytes. It writes nothing but the package cache.

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cloister-cc/cloister/snp/measure"
 )
 
 // Names of the files of an image directory.
@@ -48,6 +50,10 @@ type Measurements struct {
 	Cmdline  Digest  `json:"cmdline"`
 	Agent    Digest  `json:"agent"`
 	Emulator *Digest `json:"emulator,omitempty"`
+	// Emulated is the MEASUREMENT of a machine without SNP firmware, as the software SNP processor reports it.
+	Emulated string `json:"emulated"`
+	// Launch has the MEASUREMENTs of real launches; nil if the build was given no firmware.
+	Launch *LaunchDigests `json:"launch,omitempty"`
 }
 
 // Result says what was built.
@@ -56,9 +62,14 @@ type Result struct {
 	Measurements Measurements `json:"measurements"`
 }
 
-func (img *image) measure() Measurements {
+func (img *image) measure() (Measurements, error) {
+	hashes := measure.HashParts(img.vmlinuz, img.initrd, Cmdline)
+	launch, err := img.launch.measure(hashes)
+	if err != nil {
+		return Measurements{}, err
+	}
 	m := Measurements{
-		Version: 1,
+		Version: 1, Emulated: hashes.Emulated().String(), Launch: launch,
 		Kind:    img.kind,
 		Kernel:  digest(img.vmlinuz),
 		Initrd:  digest(img.initrd),
@@ -69,12 +80,16 @@ func (img *image) measure() Measurements {
 		d := digest(img.emulator)
 		m.Emulator = &d
 	}
-	return m
+	return m, nil
 }
 
 // write puts the image into dir in one step: a reader sees the old image or the new one.
 func (img *image) write(dir string) (*Result, error) {
-	result := &Result{Dir: dir, Measurements: img.measure()}
+	m, err := img.measure()
+	if err != nil {
+		return nil, err
+	}
+	result := &Result{Dir: dir, Measurements: m}
 	measurements, err := marshal(result.Measurements)
 	if err != nil {
 		return nil, err

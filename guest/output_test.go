@@ -56,11 +56,20 @@ func TestWriteImage(t *testing.T) {
 func TestMeasurements(t *testing.T) {
 	img := testImage()
 	img.kind, img.emulator = Development, []byte("emulator")
-	got, err := marshal(img.measure())
+	golden(t, "measurements.json", measured(t, img))
+}
+
+func measured(t *testing.T, img *image) []byte {
+	t.Helper()
+	m, err := img.measure()
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "measurements.json", got)
+	b, err := marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 func TestReplaceImage(t *testing.T) {

@@ -3,6 +3,8 @@ package measure
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
+	"os"
 )
 
 const (
@@ -103,6 +105,24 @@ func ParseFirmware(image []byte) (*Firmware, error) {
 		}
 	}
 	return f, nil
+}
+
+// ReadFirmware is ParseFirmware of a file, which it reads no further than MaxFirmware. It returns the bytes too.
+func ReadFirmware(path string) (*Firmware, []byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	image, err := io.ReadAll(io.LimitReader(f, MaxFirmware+1))
+	if err != nil {
+		return nil, nil, fmt.Errorf("read firmware %q: %w", path, err)
+	}
+	fw, err := ParseFirmware(image)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read %q: %w", path, err)
+	}
+	return fw, image, nil
 }
 
 func oneWord(data []byte, what string, want int) (*uint32, error) {

@@ -1,33 +1,41 @@
 package measure
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cloister-cc/cloister/snp/measure/measuretest"
 )
 
 func TestParseFirmware(t *testing.T) {
 	spec := amdSev()
-	spec.size, spec.metadataAt = 3*PageSize, 0x1230
+	spec.Size, spec.MetadataAt = 3*PageSize, 0x1230
 	fw := spec.parse(t)
-	if fw.Size() != 3*PageSize || !slices.Equal(fw.Sections, spec.sections) || *fw.ResetEIP != *spec.resetEIP || *fw.HashTable != *spec.hashTable || fw.SVSMEntry != nil {
+	var want []Section
+	for _, s := range spec.Sections {
+		want = append(want, section(s))
+	}
+	if fw.Size() != 3*PageSize || !slices.Equal(fw.Sections, want) || *fw.ResetEIP != *spec.ResetEIP || *fw.HashTable != (Range{0x80fc00, 0x400}) || fw.SVSMEntry != nil {
 		t.Errorf("got %+v, want %+v", fw, spec)
 	}
 	// Entries of other programs between ours are passed over, and zeros are no hash table.
-	spec.hashTable = &Range{}
+	spec.HashTableAddress, spec.HashTableSize = 0, 0
 	spec.change = func(image []byte) {
 		size := int(binary.LittleEndian.Uint16(image[len(image)-footerFromEnd-entryTrailer:])) - entryTrailer
 		at := len(image) - footerFromEnd - entryTrailer - size
-		putTable(image, append(entry([]byte("foreign"), guid{1}), image[at:at+size]...))
+		measuretest.PutTable(image, slices.Concat(measuretest.Entry("00000000-0000-0000-0000-000000000001", []byte("foreign")), image[at:at+size]))
 	}
-	if fw := spec.parse(t); fw.HashTable != nil || !slices.Equal(fw.Sections, spec.sections) {
+	if fw := spec.parse(t); fw.HashTable != nil || !slices.Equal(fw.Sections, want) {
 		t.Errorf("got %+v, want the sections and no hash table", fw)
 	}
 	// A table with nothing in it is a firmware that knows nothing of SEV.
-	if fw := (imageSpec{}).parse(t); fw.Sections != nil || fw.ResetEIP != nil {
+	if fw := (testImage{}).parse(t); fw.Sections != nil || fw.ResetEIP != nil {
 		t.Errorf("got %+v, want nothing", fw)
 	}
 }
@@ -37,14 +45,14 @@ func TestFirmwareRefused(t *testing.T) {
 	footer := func(image []byte) []byte { return image[len(image)-footerFromEnd-entryTrailer:] }
 	put16 := func(b []byte, v int) { binary.LittleEndian.PutUint16(b, uint16(v)) }
 	put32 := func(b []byte, v uint32) { binary.LittleEndian.PutUint32(b, v) }
-	base := func() imageSpec {
+	base := func() testImage {
 		s := amdSev()
-		s.hashTable = nil
+		s.HasHashTable = false
 		return s
 	}
 	for _, c := range []struct {
 		name   string
-		spec   func(*imageSpec)
+		spec   func(*testImage)
 		change func(image []byte)
 		want   string
 	}{
@@ -54,36 +62,46 @@ func TestFirmwareRefused(t *testing.T) {
 		{"left-over", nil, func(b []byte) { put16(footer(b), entryTrailer+22+22+5) }, "5 bytes are left over"},
 		{"entry-zero", nil, func(b []byte) { put16(b[len(b)-footerFromEnd-2*entryTrailer:], 0) }, "length of 0"},
 		{"entry-long", nil, func(b []byte) { put16(b[len(b)-footerFromEnd-2*entryTrailer:], 999) }, "length of 999"},
-		{"reset-long", nil, func(b []byte) { putTable(b, entry(words(1, 2), resetBlockGUID)) }, "reset block: got 8 bytes"},
-		{"reset-empty", nil, func(b []byte) { putTable(b, entry(nil, resetBlockGUID)) }, "reset block: got 0 bytes"},
+		{"reset-long", nil, func(b []byte) { measuretest.PutTable(b, measuretest.Entry(measuretest.Reset, measuretest.Words(1, 2))) }, "reset block: got 8 bytes"},
+		{"reset-empty", nil, func(b []byte) { measuretest.PutTable(b, measuretest.Entry(measuretest.Reset, nil)) }, "reset block: got 0 bytes"},
 		{"reset-twice", nil, func(b []byte) {
-			putTable(b, append(entry(words(1), resetBlockGUID), entry(words(2), resetBlockGUID)...))
+			measuretest.PutTable(b, slices.Concat(measuretest.Entry(measuretest.Reset, measuretest.Words(1)), measuretest.Entry(measuretest.Reset, measuretest.Words(2))))
 		}, "two entries"},
-		{"hash-table-short", nil, func(b []byte) { putTable(b, entry(words(1), hashRangeGUID)) }, "kernel hash table: got 4 bytes"},
-		{"svsm-short", nil, func(b []byte) { putTable(b, entry([]byte{1, 2, 3}, svsmInfoGUID)) }, "SVSM info: got 3 bytes"},
-		{"metadata-offset-long", nil, func(b []byte) { putTable(b, entry(words(1, 2), metadataGUID)) }, "offset: got 8 bytes"},
-		{"metadata-beyond", nil, func(b []byte) { putTable(b, entry(words(PageSize+1), metadataGUID)) }, "offset of 0x1001"},
-		{"metadata-wraps", nil, func(b []byte) { putTable(b, entry(words(math.MaxUint32), metadataGUID)) }, "offset of 0xffffffff"},
-		{"metadata-at-end", nil, func(b []byte) { putTable(b, entry(words(metadataHeader-1), metadataGUID)) }, "offset of 0xf"},
+		{"hash-table-short", nil, func(b []byte) {
+			measuretest.PutTable(b, measuretest.Entry(measuretest.HashTable, measuretest.Words(1)))
+		}, "kernel hash table: got 4 bytes"},
+		{"svsm-short", nil, func(b []byte) { measuretest.PutTable(b, measuretest.Entry(measuretest.SVSMInfo, []byte{1, 2, 3})) }, "SVSM info: got 3 bytes"},
+		{"metadata-offset-long", nil, func(b []byte) {
+			measuretest.PutTable(b, measuretest.Entry(measuretest.Metadata, measuretest.Words(1, 2)))
+		}, "offset: got 8 bytes"},
+		{"metadata-beyond", nil, func(b []byte) {
+			measuretest.PutTable(b, measuretest.Entry(measuretest.Metadata, measuretest.Words(PageSize+1)))
+		}, "offset of 0x1001"},
+		{"metadata-wraps", nil, func(b []byte) {
+			measuretest.PutTable(b, measuretest.Entry(measuretest.Metadata, measuretest.Words(math.MaxUint32)))
+		}, "offset of 0xffffffff"},
+		{"metadata-at-end", nil, func(b []byte) {
+			measuretest.PutTable(b, measuretest.Entry(measuretest.Metadata, measuretest.Words(metadataHeader-1)))
+		}, "offset of 0xf"},
 		{"metadata-header-alone", nil, func(b []byte) {
 			put32(b[len(b)-metadataHeader:], binary.LittleEndian.Uint32(metadataMagic[:]))
-			copy(b[len(b)-12:], words(metadataHeader+12, 1, 1))
-			putTable(b, entry(words(metadataHeader), metadataGUID))
+			copy(b[len(b)-12:], measuretest.Words(metadataHeader+12, 1, 1))
+			measuretest.PutTable(b, measuretest.Entry(measuretest.Metadata, measuretest.Words(metadataHeader)))
 		}, "want at most the 16 up to the image's end"},
 		{"magic", nil, func(b []byte) { b[0] = 'a' }, `magic "aSEV"`},
 		{"version", nil, func(b []byte) { put32(b[8:], 2) }, "version 2"},
 		{"many-sections", nil, func(b []byte) { put32(b[12:], maxSections+1) }, "65 sections"},
 		{"size-and-count", nil, func(b []byte) { put32(b[12:], 5) }, "for 5 sections"},
 		{"count-wraps", nil, func(b []byte) { put32(b[12:], math.MaxUint32) }, "4294967295 sections"},
-		{"unaligned", func(s *imageSpec) { s.sections[0].Address++ }, nil, "section 0: got 0x9000 bytes at 0x800001"},
-		{"part-of-a-page", func(s *imageSpec) { s.sections[1].Size-- }, nil, "section 1"},
-		{"beyond-4-gib", func(s *imageSpec) { s.sections[0] = Section{0xfffff000, 0x2000, SectionMemory} }, nil, "below 4 GiB"},
-		{"unknown-kind", func(s *imageSpec) { s.sections[0].Kind = 5 }, nil, "kind 0x5"},
-		{"secrets-of-two-pages", func(s *imageSpec) { s.sections[2].Size = 2 * PageSize }, nil, "want one page"},
-		{"cpuid-empty", func(s *imageSpec) { s.sections[3].Size = 0 }, nil, "want one page"},
-		{"too-many-pages", func(s *imageSpec) { s.sections[0] = Section{0, (maxSectionPages + 1) * PageSize, SectionMemory} }, nil, "more than 16384 pages"},
-		{"pages-by-repetition", func(s *imageSpec) {
-			s.sections = slices.Repeat([]Section{{0, 0xf0000000, SectionMemory}}, 64)
+		{"unaligned", func(s *testImage) { s.Sections[0][0]++ }, nil, "section 0: got 0x9000 bytes at 0x800001"},
+		{"part-of-a-page", func(s *testImage) { s.Sections[1][1]-- }, nil, "section 1"},
+		{"beyond-4-gib", func(s *testImage) { s.Sections[0] = measuretest.Section{0xfffff000, 0x2000, 1} }, nil, "below 4 GiB"},
+		{"unknown-kind", func(s *testImage) { s.Sections[0][2] = 5 }, nil, "kind 0x5"},
+		{"secrets-of-two-pages", func(s *testImage) { s.Sections[2][1] = 2 * PageSize }, nil, "want one page"},
+		{"cpuid-empty", func(s *testImage) { s.Sections[3][1] = 0 }, nil, "want one page"},
+		{"too-many-pages", func(s *testImage) { s.Sections[0] = measuretest.Section{0, (maxSectionPages + 1) * PageSize, 1} }, nil, "more than 16384 pages"},
+		{"pages-by-repetition", func(s *testImage) {
+			s.Sections = slices.Repeat([]measuretest.Section{{0, 0xf0000000, 1}}, 64)
 		}, nil, "more than 16384 pages"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -140,5 +158,30 @@ func TestDebianOVMF(t *testing.T) {
 	l.Kernel = &h
 	if _, err := l.Digest(fw, 1); err == nil || !strings.Contains(err.Error(), "no place for kernel hashes") {
 		t.Errorf("got %v, want a refusal of kernel hashes", err)
+	}
+}
+
+func TestReadFirmware(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "OVMF.fd")
+	image := amdSev().build()
+	if err := os.WriteFile(path, image, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fw, got, err := ReadFirmware(path)
+	if err != nil || !bytes.Equal(got, image) || fw.Size() != len(image) {
+		t.Errorf("got %d bytes, %v, want %d", len(got), err, len(image))
+	}
+	large := filepath.Join(dir, "disk.img")
+	if err := os.WriteFile(large, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(large, 1<<40); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{large, dir, filepath.Join(dir, "absent")} {
+		if _, _, err := ReadFirmware(bad); err == nil {
+			t.Errorf("%s: accepted", bad)
+		}
 	}
 }

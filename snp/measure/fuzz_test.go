@@ -1,19 +1,24 @@
 package measure
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/cloister-cc/cloister/snp/measure/measuretest"
+)
 
 // FuzzParseFirmware: an image is refused, or its every digest can be computed without an answer that changes.
 func FuzzParseFirmware(f *testing.F) {
-	entry32 := func(v uint32, id guid) []byte { return entry(words(v), id) }
-	own := append(entry32(PageSize, metadataGUID), entry(words(0x80fc00, 0x400), hashRangeGUID)...)
-	f.Add(metadata(amdSev().sections), append(own, entry32(0x80b004, resetBlockGUID)...), []byte(nil))
-	f.Add(metadata(svsmSpec().sections), append(entry32(0x40, svsmInfoGUID), entry32(PageSize, metadataGUID)...), []byte(nil))
+	for _, i := range []measuretest.Image{measuretest.AmdSev(), measuretest.SVSM()} {
+		i.Size, i.MetadataAt = PageSize, 0
+		b := i.Build()
+		f.Add(b[:16+12*len(i.Sections)], b[len(b)-footerFromEnd-entryTrailer-100:len(b)-footerFromEnd-entryTrailer], []byte(nil))
+	}
 	f.Add([]byte("ASEV"), []byte(nil), make([]byte, entryTrailer))
 	f.Fuzz(func(t *testing.T, start, entries, footer []byte) {
 		// What matters lies at both ends of an image; the fuzzer need not find that out.
 		image := make([]byte, PageSize)
 		copy(image, start)
-		putTable(image, entries[:min(len(entries), PageSize/2)])
+		measuretest.PutTable(image, entries[:min(len(entries), PageSize/2)])
 		for i, b := range footer[:min(len(footer), entryTrailer)] {
 			image[len(image)-footerFromEnd-entryTrailer+i] ^= b
 		}

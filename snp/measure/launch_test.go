@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cloister-cc/cloister/snp/measure/measuretest"
 )
 
 func launchQEMU() Launch {
@@ -31,7 +33,7 @@ func TestDigestsOfEveryCount(t *testing.T) {
 // TestFirmwareDigestStandsForImage: a digest of the pages gives what the pages give.
 func TestFirmwareDigestStandsForImage(t *testing.T) {
 	spec := amdSev()
-	spec.size = 2 * PageSize
+	spec.Size = 2 * PageSize
 	fw := spec.parse(t)
 	l := launchQEMU()
 	want, err := l.Digest(fw, 2)
@@ -49,24 +51,24 @@ func TestFirmwareDigestStandsForImage(t *testing.T) {
 // TestEveryInputCounts: a launch that differs in one thing has another digest.
 func TestEveryInputCounts(t *testing.T) {
 	seen := map[Digest]string{}
-	for name, change := range map[string]func(*Launch, *imageSpec){
-		"base":     func(*Launch, *imageSpec) {},
-		"cpu":      func(l *Launch, _ *imageSpec) { l.CPU = 0xa00f11 },
-		"features": func(l *Launch, _ *imageSpec) { l.GuestFeatures = 0x21 },
-		"fpu":      func(l *Launch, _ *imageSpec) { l.NoFPUState = true },
-		"ec2":      func(l *Launch, _ *imageSpec) { l.VMM = EC2 },
-		"kernel":   func(l *Launch, _ *imageSpec) { l.Kernel.Kernel[0]++ },
-		"initrd":   func(l *Launch, _ *imageSpec) { l.Kernel.Initrd[0]++ },
-		"cmdline":  func(l *Launch, _ *imageSpec) { l.Kernel.Cmdline[0]++ },
-		"none":     func(l *Launch, _ *imageSpec) { l.Kernel = nil },
-		"image":    func(_ *Launch, s *imageSpec) { s.change = func(b []byte) { b[0x800]++ } },
-		"reset":    func(_ *Launch, s *imageSpec) { *s.resetEIP = 0x80c004 },
-		"offset":   func(_ *Launch, s *imageSpec) { s.hashTable.Address = 0x80fc10 },
-		"order":    func(_ *Launch, s *imageSpec) { s.sections[0], s.sections[1] = s.sections[1], s.sections[0] },
-		"caa": func(_ *Launch, s *imageSpec) {
-			s.sections = append(s.sections, Section{0x820000, PageSize, SectionSVSMCAA})
+	for name, change := range map[string]func(*Launch, *testImage){
+		"base":     func(*Launch, *testImage) {},
+		"cpu":      func(l *Launch, _ *testImage) { l.CPU = 0xa00f11 },
+		"features": func(l *Launch, _ *testImage) { l.GuestFeatures = 0x21 },
+		"fpu":      func(l *Launch, _ *testImage) { l.NoFPUState = true },
+		"ec2":      func(l *Launch, _ *testImage) { l.VMM = EC2 },
+		"kernel":   func(l *Launch, _ *testImage) { l.Kernel.Kernel[0]++ },
+		"initrd":   func(l *Launch, _ *testImage) { l.Kernel.Initrd[0]++ },
+		"cmdline":  func(l *Launch, _ *testImage) { l.Kernel.Cmdline[0]++ },
+		"none":     func(l *Launch, _ *testImage) { l.Kernel = nil },
+		"image":    func(_ *Launch, s *testImage) { s.change = func(b []byte) { b[0x800]++ } },
+		"reset":    func(_ *Launch, s *testImage) { *s.ResetEIP = 0x80c004 },
+		"offset":   func(_ *Launch, s *testImage) { s.HashTableAddress = 0x80fc10 },
+		"order":    func(_ *Launch, s *testImage) { s.Sections[0], s.Sections[1] = s.Sections[1], s.Sections[0] },
+		"caa": func(_ *Launch, s *testImage) {
+			s.Sections = append(s.Sections, measuretest.Section{0x820000, PageSize, 4})
 		},
-		"empty": func(_ *Launch, s *imageSpec) { s.sections = append(s.sections, Section{0, 0, SectionSVSMCAA}) }, // only the image differs
+		"empty": func(_ *Launch, s *testImage) { s.Sections = append(s.Sections, measuretest.Section{0, 0, 4}) }, // only the image differs
 	} {
 		l, spec := launchQEMU(), amdSev()
 		change(&l, &spec)
@@ -84,24 +86,24 @@ func TestEveryInputCounts(t *testing.T) {
 func TestLaunchRefused(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		change func(*Launch, *imageSpec)
+		change func(*Launch, *testImage)
 		vcpus  int
 		want   string
 	}{
 		{"no-processor", nil, 0, "0 processors"},
 		{"too-many", nil, MaxVCPUs + 1, "513 processors"},
-		{"no-features", func(l *Launch, _ *imageSpec) { l.GuestFeatures = 0x20 }, 1, "bit 0"},
-		{"no-vmm", func(l *Launch, _ *imageSpec) { l.VMM = "" }, 1, "vmm"},
-		{"unknown-vmm", func(l *Launch, _ *imageSpec) { l.VMM = "QEMU" }, 1, `vmm: got "QEMU"`},
-		{"no-metadata", func(_ *Launch, s *imageSpec) { s.sections = nil }, 1, "no SEV metadata"},
-		{"no-reset-address", func(_ *Launch, s *imageSpec) { s.resetEIP = nil }, 2, "no SEV-ES reset block"},
-		{"no-hash-section", func(_ *Launch, s *imageSpec) { s.sections = slices.Delete(s.sections, 4, 5) }, 1, "no place for kernel hashes"},
-		{"no-hash-table", func(_ *Launch, s *imageSpec) { s.hashTable = nil }, 1, "no place for kernel hashes"},
-		{"table-elsewhere", func(_ *Launch, s *imageSpec) { s.hashTable.Address = 0x810c00 }, 1, "want one in the page at 0x80f000"},
-		{"table-small", func(_ *Launch, s *imageSpec) { s.hashTable.Size = 0xaf }, 1, "room for 175 bytes"},
-		{"table-over-the-end", func(_ *Launch, s *imageSpec) { s.hashTable.Address = 0x80fff0 }, 1, "table offset 0xff0"},
-		{"gce-with-kernel", func(l *Launch, _ *imageSpec) { l.VMM = GCE }, 1, "GCE"},
-		{"svsm-as-firmware", func(_ *Launch, s *imageSpec) { s.svsmEntry = s.resetEIP }, 1, "is an SVSM"},
+		{"no-features", func(l *Launch, _ *testImage) { l.GuestFeatures = 0x20 }, 1, "bit 0"},
+		{"no-vmm", func(l *Launch, _ *testImage) { l.VMM = "" }, 1, "vmm"},
+		{"unknown-vmm", func(l *Launch, _ *testImage) { l.VMM = "QEMU" }, 1, `vmm: got "QEMU"`},
+		{"no-metadata", func(_ *Launch, s *testImage) { s.Sections = nil }, 1, "no SEV metadata"},
+		{"no-reset-address", func(_ *Launch, s *testImage) { s.ResetEIP = nil }, 2, "no SEV-ES reset block"},
+		{"no-hash-section", func(_ *Launch, s *testImage) { s.Sections = slices.Delete(s.Sections, 4, 5) }, 1, "no place for kernel hashes"},
+		{"no-hash-table", func(_ *Launch, s *testImage) { s.HasHashTable = false }, 1, "no place for kernel hashes"},
+		{"table-elsewhere", func(_ *Launch, s *testImage) { s.HashTableAddress = 0x810c00 }, 1, "want one in the page at 0x80f000"},
+		{"table-small", func(_ *Launch, s *testImage) { s.HashTableSize = 0xaf }, 1, "room for 175 bytes"},
+		{"table-over-the-end", func(_ *Launch, s *testImage) { s.HashTableAddress = 0x80fff0 }, 1, "table offset 0xff0"},
+		{"gce-with-kernel", func(l *Launch, _ *testImage) { l.VMM = GCE }, 1, "GCE"},
+		{"svsm-as-firmware", func(_ *Launch, s *testImage) { s.SVSMEntry = s.ResetEIP }, 1, "is an SVSM"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l, spec := launchQEMU(), amdSev()
@@ -115,7 +117,7 @@ func TestLaunchRefused(t *testing.T) {
 	}
 	// Without a second processor nobody needs its address.
 	l, spec := launchQEMU(), amdSev()
-	spec.resetEIP = nil
+	spec.ResetEIP = nil
 	if _, err := l.Digest(spec.parse(t), 1); err != nil {
 		t.Error(err)
 	}

@@ -7,18 +7,9 @@ import (
 
 const svsmVars = 0x84000
 
-func svsmSpec() imageSpec {
-	entry := uint32(0x40)
-	return imageSpec{size: 2 * PageSize, svsmEntry: &entry, metadataAt: 0x200, sections: []Section{
-		{0x8000, 0x1000, SectionCPUID},
-		{0x9000, 0x1000, SectionSecrets},
-		{0xa000, 0x2000, SectionMemory},
-	}}
-}
-
 // TestDigestsUnderSVSM spells the launch out: firmware, SVSM below it and the variables, the SVSM's sections, equal VMSAs.
 func TestDigestsUnderSVSM(t *testing.T) {
-	fw, svsm := amdSev().parse(t), svsmSpec().parse(t)
+	fw, svsm := amdSev().parse(t), svsmImage().parse(t)
 	l := launchQEMU()
 	l.Kernel = nil
 	got, err := l.DigestsUnderSVSM(fw, SVSM{svsm, svsmVars}, 3)
@@ -62,21 +53,21 @@ func TestDigestsUnderSVSM(t *testing.T) {
 func TestSVSMRefused(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		change func(l *Launch, fw, svsm *imageSpec, vars *uint32)
+		change func(l *Launch, fw, svsm *testImage, vars *uint32)
 		want   string
 	}{
-		{"ec2", func(l *Launch, _, _ *imageSpec, _ *uint32) { l.VMM = EC2 }, `vmm "ec2"`},
-		{"kernel", func(l *Launch, _, _ *imageSpec, _ *uint32) { l.Kernel = &Hashes{} }, "kernel hashes"},
-		{"features", func(l *Launch, _, _ *imageSpec, _ *uint32) { l.GuestFeatures = 0 }, "bit 0"},
-		{"no-entry", func(_ *Launch, _, svsm *imageSpec, _ *uint32) { svsm.svsmEntry = nil }, "no SVSM info block"},
-		{"two-svsm", func(_ *Launch, fw, _ *imageSpec, _ *uint32) { fw.svsmEntry = fw.resetEIP }, "is an SVSM"},
-		{"entry-outside", func(_ *Launch, _, svsm *imageSpec, _ *uint32) { *svsm.svsmEntry = 2 * PageSize }, "entry 0x2000"},
-		{"vars-unaligned", func(_ *Launch, _, _ *imageSpec, vars *uint32) { *vars++ }, "variables"},
-		{"vars-large", func(_ *Launch, _, _ *imageSpec, vars *uint32) { *vars = MaxFirmware + PageSize }, "variables"},
-		{"no-metadata", func(_ *Launch, _, svsm *imageSpec, _ *uint32) { svsm.sections = nil }, "no SEV metadata"},
+		{"ec2", func(l *Launch, _, _ *testImage, _ *uint32) { l.VMM = EC2 }, `vmm "ec2"`},
+		{"kernel", func(l *Launch, _, _ *testImage, _ *uint32) { l.Kernel = &Hashes{} }, "kernel hashes"},
+		{"features", func(l *Launch, _, _ *testImage, _ *uint32) { l.GuestFeatures = 0 }, "bit 0"},
+		{"no-entry", func(_ *Launch, _, svsm *testImage, _ *uint32) { svsm.SVSMEntry = nil }, "no SVSM info block"},
+		{"two-svsm", func(_ *Launch, fw, _ *testImage, _ *uint32) { fw.SVSMEntry = fw.ResetEIP }, "is an SVSM"},
+		{"entry-outside", func(_ *Launch, _, svsm *testImage, _ *uint32) { *svsm.SVSMEntry = 2 * PageSize }, "entry 0x2000"},
+		{"vars-unaligned", func(_ *Launch, _, _ *testImage, vars *uint32) { *vars++ }, "variables"},
+		{"vars-large", func(_ *Launch, _, _ *testImage, vars *uint32) { *vars = MaxFirmware + PageSize }, "variables"},
+		{"no-metadata", func(_ *Launch, _, svsm *testImage, _ *uint32) { svsm.Sections = nil }, "no SEV metadata"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l, fw, svsm, vars := launchQEMU(), amdSev(), svsmSpec(), uint32(svsmVars)
+			l, fw, svsm, vars := launchQEMU(), amdSev(), svsmImage(), uint32(svsmVars)
 			l.Kernel = nil
 			c.change(&l, &fw, &svsm, &vars)
 			if d, err := l.DigestsUnderSVSM(fw.parse(t), SVSM{svsm.parse(t), vars}, 1); err == nil || !strings.Contains(err.Error(), c.want) {

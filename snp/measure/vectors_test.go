@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+
+	"github.com/cloister-cc/cloister/snp/measure/measuretest"
 )
 
 // number is a JSON string in Go's notation for integers.
@@ -29,17 +31,17 @@ type vectorFirmware struct {
 	Table    *vectorSection  `json:"hash_table"`
 }
 
-func (v vectorFirmware) spec() imageSpec {
-	var s imageSpec
+func (v vectorFirmware) spec() testImage {
+	var s testImage
 	for _, x := range v.Sections {
-		s.sections = append(s.sections, Section{uint32(x.Address), uint32(x.Size), SectionKind(x.Kind)})
+		s.Sections = append(s.Sections, measuretest.Section{uint32(x.Address), uint32(x.Size), x.Kind})
 	}
 	if v.ResetEIP != nil {
 		eip := uint32(*v.ResetEIP)
-		s.resetEIP = &eip
+		s.ResetEIP = &eip
 	}
 	if v.Table != nil {
-		s.hashTable = &Range{uint32(v.Table.Address), uint32(v.Table.Size)}
+		s.HasHashTable, s.HashTableAddress, s.HashTableSize = true, uint32(v.Table.Address), uint32(v.Table.Size)
 	}
 	return s
 }
@@ -129,7 +131,7 @@ func TestGCEVectors(t *testing.T) {
 	}
 	readVectors(t, "gce.json", &v)
 	spec := v.Image.spec()
-	spec.size, spec.metadataAt = v.Image.Size, int(v.Image.MetadataAt)
+	spec.Size, spec.MetadataAt = v.Image.Size, int(v.Image.MetadataAt)
 	spec.change = func(image []byte) { mark(t, image, v.Image.Marks) }
 	fw := spec.parse(t)
 	l := Launch{VMM: GCE, GuestFeatures: DefaultGuestFeatures}
