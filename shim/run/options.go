@@ -13,6 +13,7 @@ import (
 	"github.com/cloister-cc/cloister/agent/initdata"
 	"github.com/cloister-cc/cloister/shim/pod"
 	"github.com/cloister-cc/cloister/shim/vm"
+	"github.com/cloister-cc/cloister/snp/emulator"
 )
 
 // Carrier is how the policy reaches the guest.
@@ -42,9 +43,11 @@ type Options struct {
 	Guest string // directory that `cloister guest build` wrote
 	// Kernel is booted in place of the guest's vmlinuz: the same kernel unpacked, which saves two seconds under emulation. It
 	// is not what an SNP launch measures, so it cannot be used there.
-	Kernel    string
-	Firmware  string // for SNP
-	Emulator  string // directory of the software SNP processor's authority; empty: the user's
+	Kernel   string
+	Firmware string // for SNP
+	Emulator string // directory of the software SNP processor's authority; empty: the user's
+	// TEEParams changes what the software processor is told, after the launch's own values: another processor, a fault script. Nil: nothing.
+	TEEParams func(*emulator.Authority, *emulator.TEEParams) error
 	StateDir  string // made, and removed by Stop unless Keep
 	Keep      bool
 	VCPUs     int

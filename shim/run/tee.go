@@ -60,6 +60,11 @@ func (s *Sandbox) writeTEEDisk(c *vm.Config, g guestFiles) error {
 		return fmt.Errorf("measure guest: %w", err)
 	}
 	params.HostData, params.Measurement = c.HostData, hashes.Emulated()
+	if change := s.options.TEEParams; change != nil {
+		if err := change(authority, &params); err != nil {
+			return fmt.Errorf("software processor: %w", err)
+		}
+	}
 	return emulator.WriteTEEDisk(c.TEEDisk, params)
 }
 

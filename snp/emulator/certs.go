@@ -1,6 +1,7 @@
 package emulator
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -71,6 +72,17 @@ func sign(t, parent *x509.Certificate, pub crypto.PublicKey, key *rsa.PrivateKey
 	}
 	return x509.ParseCertificate(der)
 }
+
+// Certify issues the certificate of a processor's endorsement key, in DER.
+func (a *Authority) Certify(id Identity) ([]byte, error) {
+	if err := id.check(); err != nil {
+		return nil, err
+	}
+	return a.certify(id)
+}
+
+// HWID is the identity of the authority's chip as certificates and key servers write it: 64 bytes, or the 8 that Turin has.
+func (a *Authority) HWID(line snp.Line) []byte { return bytes.Clone(hwid(line, a.chipID)) }
 
 // certify issues the certificate of the chip's or the cloud's key for one TCB, in DER.
 func (a *Authority) certify(id Identity) ([]byte, error) {

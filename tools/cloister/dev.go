@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,9 +19,9 @@ func newDevCommand() *cobra.Command {
 	})
 	tee := asGroup(&cobra.Command{
 		Use:   "tee",
-		Short: "The software SNP processor: its keys and its parameter disk",
+		Short: "The software SNP processor: its keys, its parameter disk, its certificate servers",
 	})
-	tee.AddCommand(newDevTEEInitCommand(), newDevTEEDiskCommand())
+	tee.AddCommand(newDevTEEInitCommand(), newDevTEEDiskCommand(), newDevTEEServeCommand())
 	cmd.AddCommand(tee)
 	return cmd
 }
@@ -47,11 +48,7 @@ func newDevTEEInitCommand() *cobra.Command {
   cloister dev tee init --dir ./emulator --json`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := authorityDir(dir)
-			if err != nil {
-				return err
-			}
-			a, err := emulator.LoadOrInit(dir)
+			a, err := loadAuthority(dir)
 			if err != nil {
 				return err
 			}
@@ -68,51 +65,109 @@ func newDevTEEInitCommand() *cobra.Command {
 }
 
 func newDevTEEDiskCommand() *cobra.Command {
-	var dir, out, hostData, measurement string
+	var d teeDisk
 	cmd := &cobra.Command{
 		Use:   "disk -o FILE --host-data HEX --measurement HEX",
 		Short: "Write a parameter disk for the software SNP processor",
 		Long: `Disk writes what "cloister run --tee emulated" gives its VM: the endorsement key and what reports shall say. With it
-"snp-emulator serve" offers a report device on a machine that has none. The file holds a private key.`,
+"snp-emulator serve" offers a report device on a machine that has none. The file holds a private key.
+
+A fault is written ` + emulator.FaultUsage + `: it holds for COUNT requests
+to the firmware after the first AFTER, without a count for all that follow.`,
 		Example: `  cloister dev tee disk -o tee.img --host-data $(sha256sum policy.rego | cut -d' ' -f1) --measurement $(cloister measure)
+  cloister dev tee disk -o tee.img --host-data $H --measurement $M --processor turin --vlek --fault busy,after=3,times=31
   snp-emulator serve --tee tee.img --tsm /run/tsm`,
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			if out == "" {
+			if d.out == "" {
 				return &usageError{errors.New("dev tee disk: no file given (-o FILE)")}
 			}
-			host, err := hex.DecodeString(hostData)
-			if err != nil || len(host) != 32 {
-				return &usageError{fmt.Errorf("--host-data: got %.80q, want 32 bytes in hex", hostData)}
-			}
-			digest, err := measure.ParseDigest(measurement)
-			if err != nil {
-				return &usageError{fmt.Errorf("--measurement: %w", err)}
-			}
-			return writeTEEDisk(dir, out, [32]byte(host), digest)
+			return d.write()
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&out, "output", "o", "", "file to write")
-	f.StringVar(&dir, "dir", "", authorityHelp)
-	f.StringVar(&hostData, "host-data", "", "HOST_DATA, 32 bytes in hex")
-	f.StringVar(&measurement, "measurement", "", "MEASUREMENT, 48 bytes in hex")
+	f.StringVarP(&d.out, "output", "o", "", "file to write")
+	f.StringVar(&d.dir, "dir", "", authorityHelp)
+	f.StringVar(&d.hostData, "host-data", "", "HOST_DATA, 32 bytes in hex")
+	f.StringVar(&d.measurement, "measurement", "", "MEASUREMENT, 48 bytes in hex")
+	f.StringVar(&d.processor, "processor", "", "processor to be: "+strings.Join(emulator.Products(), ", ")+" (default Genoa)")
+	f.BoolVar(&d.vlek, "vlek", false, "sign with a cloud provider's key instead of the chip's")
+	f.Uint32Var(&d.version, "report-version", 0, "version of the reports, 2 to 5 (default: the processor's)")
+	f.StringArrayVar(&d.faults, "fault", nil, "a fault of host or firmware; may be given again")
 	return cmd
 }
 
-func writeTEEDisk(flag, out string, hostData [32]byte, digest measure.Digest) error {
+// teeDisk is one use of the command.
+type teeDisk struct {
+	out, dir, hostData, measurement, processor string
+
+	vlek    bool
+	version uint32
+	faults  []string
+}
+
+func (d *teeDisk) write() error {
+	host, err := hex.DecodeString(d.hostData)
+	if err != nil || len(host) != 32 {
+		return &usageError{fmt.Errorf("--host-data: got %.80q, want 32 bytes in hex", d.hostData)}
+	}
+	digest, err := measure.ParseDigest(d.measurement)
+	if err != nil {
+		return &usageError{fmt.Errorf("--measurement: %w", err)}
+	}
+	id, err := processorNamed(d.processor)
+	if err != nil {
+		return err
+	}
+	id.VLEK, id.ReportVersion = d.vlek, d.version
+	script, err := parseFaults(d.faults)
+	if err != nil {
+		return err
+	}
+	a, err := loadAuthority(d.dir)
+	if err != nil {
+		return err
+	}
+	params, err := a.Params(id)
+	if err != nil {
+		return err
+	}
+	if err := a.Play(&params, script); err != nil {
+		return &usageError{err}
+	}
+	params.HostData, params.Measurement = [32]byte(host), digest
+	return emulator.WriteTEEDisk(d.out, params)
+}
+
+// processorNamed is the software processor of --processor.
+func processorNamed(name string) (emulator.Identity, error) {
+	if name == "" {
+		return emulator.DefaultIdentity(), nil
+	}
+	id, err := emulator.IdentityOf(name)
+	if err != nil {
+		return id, &usageError{fmt.Errorf("--processor: %w", err)}
+	}
+	return id, nil
+}
+
+// parseFaults reads a fault script from flags.
+func parseFaults(texts []string) ([]emulator.Fault, error) {
+	var script []emulator.Fault
+	for _, text := range texts {
+		f, err := emulator.ParseFault(text)
+		if err != nil {
+			return nil, &usageError{err}
+		}
+		script = append(script, f)
+	}
+	return script, nil
+}
+
+func loadAuthority(flag string) (*emulator.Authority, error) {
 	dir, err := authorityDir(flag)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	a, err := emulator.LoadOrInit(dir)
-	if err != nil {
-		return err
-	}
-	params, err := a.Params(emulator.DefaultIdentity())
-	if err != nil {
-		return err
-	}
-	params.HostData, params.Measurement = hostData, digest
-	return emulator.WriteTEEDisk(out, params)
+	return emulator.LoadOrInit(dir)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/cloister-cc/cloister/shim/pod"
 	podrun "github.com/cloister-cc/cloister/shim/run"
 	"github.com/cloister-cc/cloister/shim/vm"
+	"github.com/cloister-cc/cloister/snp/emulator"
 	"github.com/cloister-cc/cloister/tools/cloister/policygen"
 	"github.com/cloister-cc/cloister/verity/layer"
 )
@@ -63,6 +64,7 @@ protects nobody, because whoever runs the command chose what may run. The exit c
 	f.StringVar(&r.guest, "guest", os.Getenv(guestEnv), "directory of the guest image (default $"+guestEnv+", else out/guest)")
 	f.StringVar(&r.tee, "tee", string(vm.TEEEmulated), "what stands behind the report device: emulated or snp")
 	f.StringVar(&r.firmware, "firmware", "", "OVMF image, for --tee snp")
+	f.StringArrayVar(&r.faults, "tee-fault", nil, "a fault of host or firmware for --tee emulated, as dev tee disk --fault takes it; may be given again")
 	f.StringArrayVarP(&r.publish, "publish", "p", nil, "forward a TCP port of the host to the pod: [IP:]HOST:POD")
 	f.StringVar(&r.stateDir, "state-dir", "", "directory of the running VM (default cloister/POD in the user's runtime directory)")
 	f.IntVar(&r.memory, "memory", podrun.DefaultMemoryMiB, "memory of the VM in MiB")
@@ -77,6 +79,7 @@ type podRun struct {
 	file, policy, images, cache, guest, tee, firmware, stateDir string
 
 	publish        []string
+	faults         []string
 	memory, cpus   int
 	initdata, keep bool
 	stdout, stderr io.Writer
@@ -90,6 +93,9 @@ func (r *podRun) run(ctx context.Context) error {
 	if !slices.Contains([]vm.TEE{vm.TEEEmulated, vm.TEESNP}, vm.TEE(r.tee)) {
 		return &usageError{fmt.Errorf("run: --tee got %q, want emulated or snp", r.tee)}
 	}
+	if len(r.faults) > 0 && vm.TEE(r.tee) != vm.TEEEmulated {
+		return &usageError{fmt.Errorf("run: --tee-fault: a processor of kind %s cannot be told to fail", r.tee)}
+	}
 	if r.cpus < 1 || r.cpus > maxCPUs {
 		return &usageError{fmt.Errorf("run: --cpus: got %d, want 1 to %d", r.cpus, maxCPUs)}
 	}
@@ -97,9 +103,16 @@ func (r *podRun) run(ctx context.Context) error {
 		return &usageError{fmt.Errorf("run: --memory: got %d MiB, want %d to %d", r.memory, minMemoryMiB, maxMemoryMiB)}
 	}
 	ui := newUI(r.stderr)
+	script, err := parseFaults(r.faults)
+	if err != nil {
+		return err
+	}
 	options, containers, err := r.prepare(ctx, ui, forward)
 	if err != nil {
 		return err
+	}
+	if len(script) > 0 {
+		options.TEEParams = func(a *emulator.Authority, p *emulator.TEEParams) error { return a.Play(p, script) }
 	}
 	result, err := podrun.RunPod(ctx, options, containers, r.stdout, r.stderr)
 	for _, name := range result.OOM {
