@@ -1,7 +1,6 @@
 package guest
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -55,7 +53,7 @@ func fetch(ctx context.Context, packages []Package, dir string, progress Progres
 		return found, nil
 	}
 	progress.printf("downloading %d packages", len(missing))
-	if err := download(ctx, missing, cache); err != nil {
+	if err := newApt(progress).download(ctx, missing, cache); err != nil {
 		return nil, err
 	}
 	for _, p := range missing {
@@ -85,56 +83,6 @@ func fetchLocal(packages []Package, dir string) (map[string]string, error) {
 func aptFile(p Package) string {
 	arch := strings.TrimSuffix(p.File()[strings.LastIndexByte(p.File(), '_')+1:], ".deb")
 	return fmt.Sprintf("%s_%s_%s.deb", p.Name, strings.ReplaceAll(p.Version, ":", "%3a"), arch)
-}
-
-// MirrorError says that the mirror no longer (or not yet) gives a locked package, and what to do about it.
-type MirrorError struct {
-	Packages []Package
-	Detail   string
-}
-
-func (e *MirrorError) Error() string {
-	names := make([]string, len(e.Packages))
-	for i, p := range e.Packages {
-		names[i] = p.Name + "=" + p.Version
-	}
-	return fmt.Sprintf("download %s: %s\n"+
-		"If the mirror's list is old, run: apt-get update. If the mirror dropped a version, either\n"+
-		"  - take the newest versions: cloister guest lock --update (the image's measurement changes), or\n"+
-		"  - keep the locked ones: put their .deb files, e.g. from https://snapshot.debian.org, into a directory and\n"+
-		"    build with --packages DIR", strings.Join(names, " "), e.Detail)
-}
-
-// download asks apt for exactly the locked versions and moves what has the locked bytes into the cache.
-func download(ctx context.Context, packages []Package, cache string) error {
-	tmp, err := os.MkdirTemp(cache, ".download-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(tmp)
-	args := []string{"-q"}
-	if os.Geteuid() == 0 {
-		// apt would drop to a user that cannot write here, and warn that it does not.
-		args = append(args, "-o", "APT::Sandbox::User=root")
-	}
-	args = append(args, "download")
-	for _, p := range packages {
-		args = append(args, p.Name+"="+p.Version)
-	}
-	var output bytes.Buffer
-	cmd := exec.CommandContext(ctx, "apt-get", args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = tmp, io.Discard, &output
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if errors.Is(err, exec.ErrNotFound) {
-			return fmt.Errorf("download packages: %w (without apt, give the .deb files with --packages DIR)", err)
-		}
-		return &MirrorError{Packages: packages, Detail: strings.Join(strings.Fields(output.String()), " ")}
-	}
-	return acceptDownloads(packages, tmp, cache)
 }
 
 func acceptDownloads(packages []Package, tmp, cache string) error {

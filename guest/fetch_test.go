@@ -1,7 +1,6 @@
 package guest
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,22 +67,6 @@ func TestFetchRefusesOtherBytes(t *testing.T) {
 	}
 	if cache, _ := cacheDir("debs"); verifyFile(filepath.Join(cache, p.File()), p) == nil {
 		t.Error("the refused package is in the cache")
-	}
-}
-
-// TestFetchDroppedVersion is a mirror that no longer has a version: the message names both ways out.
-func TestFetchDroppedVersion(t *testing.T) {
-	fakeApt(t, "apt-get", "echo \"E: Version '1:1.0' for 'a' was not found\" >&2; exit 100")
-	p := Package{Name: "a", Version: "1:1.0", SHA256: testSum, Pool: "pool/a_1.0_amd64.deb"}
-	_, err := fetch(t.Context(), []Package{p}, "", nil)
-	var mirror *MirrorError
-	if !errors.As(err, &mirror) {
-		t.Fatalf("got %v, want a MirrorError", err)
-	}
-	for _, want := range []string{"a=1:1.0", "was not found", "cloister guest lock --update", "--packages DIR", "apt-get update"} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("got %q, want it to name %q", err, want)
-		}
 	}
 }
 
