@@ -107,7 +107,7 @@ var kinds = []Kind{
 		[]Field{FieldPoint, FieldDecision, FieldIssuer, FieldFeed, FieldSVN, FieldDigest, FieldDetail},
 	},
 	{
-		KindRequestRefused, "a request was refused before any decision: it is never allowed, or came before a policy; count as with decisions",
+		KindRequestRefused, "a request was refused without a decision: it is never allowed, came before a policy, or is input to a container without stdio; count as with decisions",
 		[]Field{FieldRequest, FieldRule, FieldCount},
 	},
 	{KindSandboxCreated, "the pod was made; container is its key", []Field{FieldContainer}},
