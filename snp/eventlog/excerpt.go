@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // MaxExcerpt bounds an encoded excerpt, in bytes.
@@ -66,8 +67,10 @@ func Parse(b []byte) (*Excerpt, error) {
 	return x, nil
 }
 
-// Verify replays the chain from Base to Head and checks that the entries are numbered from First on, that a complete log begins with how the
-// agent was run, and that each entry is one an agent would have made. The caller compares Head with the head in the evidence.
+// Verify replays the chain from Base to Head and checks that the entries are numbered from First on, that they say how the agent was run, and that
+// each is one an agent would have made. The caller compares Head with the head in the evidence.
+//
+// An excerpt whose front somebody cut off verifies only if an agent could have folded that away: First is above 0, and a summary is there.
 func (x *Excerpt) Verify() error {
 	_, err := x.Replay()
 	return err
@@ -81,8 +84,11 @@ func (x *Excerpt) Replay() ([]Entry, error) {
 	if (x.First == 0) != (x.Base == [32]byte{}) {
 		return nil, fmt.Errorf("verify event log: got base %x before entry %d, want all zero before entry 0 and only there", x.Base, x.First)
 	}
+	if x.First > math.MaxUint64-MaxEntries {
+		return nil, fmt.Errorf("verify event log: got first entry %d, more than there can be", x.First)
+	}
 	out := make([]Entry, 0, len(x.Entries))
-	head := x.Base
+	head, anchored := x.Base, false
 	for i, data := range x.Entries {
 		e, err := ParseEntry(data)
 		if err != nil {
@@ -94,8 +100,12 @@ func (x *Excerpt) Replay() ([]Entry, error) {
 		if (e.Kind == KindStart) != (e.Seq == 0) {
 			return nil, fmt.Errorf("verify event log: got a %s entry at %d, want start at 0 and only there", e.Kind, e.Seq)
 		}
+		anchored = anchored || e.Kind == KindStart || e.Kind == KindSummary
 		head = step(head, data)
 		out = append(out, *e)
+	}
+	if !anchored {
+		return nil, fmt.Errorf("verify event log: got entries from %d on without a summary of those before", x.First)
 	}
 	if head != x.Head {
 		return nil, fmt.Errorf("verify event log: got head %x after the last entry, want %x", head, x.Head)

@@ -16,7 +16,7 @@ var first = eventlog.Entry{Version: "1.2.3", Cmdline: "console=ttyS0", Digest: b
 // random appends n entries of all kinds with text of all lengths.
 func random(l *eventlog.Log, seed uint64, n int) {
 	r := rand.New(rand.NewPCG(seed, 1))
-	kinds := eventlog.Kinds()
+	kinds := eventlog.Kinds()[1:] // neither start nor summary, which are the log's own
 	for range n {
 		l.Append(eventlog.Entry{
 			Kind: kinds[1+r.IntN(len(kinds)-1)].Name, Container: strings.Repeat("a", r.IntN(300)), Rule: "rule", Code: int64(r.IntN(3)) - 1,
@@ -67,6 +67,7 @@ func TestLogVerifiesWhateverIsFolded(t *testing.T) {
 func TestEverySplitVerifies(t *testing.T) {
 	l := eventlog.New(first, eventlog.Limits{})
 	random(l, 3, 40)
+	l.Append(eventlog.Entry{Kind: eventlog.KindSummary, Version: first.Version})
 	whole := l.Excerpt()
 	for i := 1; i < len(whole.Entries); i++ {
 		before := eventlog.New(first, eventlog.Limits{})
@@ -84,7 +85,7 @@ func TestEverySplitVerifies(t *testing.T) {
 
 func TestVerifyRefuses(t *testing.T) {
 	l := eventlog.New(first, eventlog.Limits{})
-	random(l, 5, 20)
+	random(l, 5, 20) // no summary among them
 	other := eventlog.New(eventlog.Entry{Version: "other"}, eventlog.Limits{})
 	random(other, 6, 20)
 	foreign := other.Excerpt().Entries
@@ -93,6 +94,11 @@ func TestVerifyRefuses(t *testing.T) {
 		"first-dropped": func(x *eventlog.Excerpt) { x.Entries = x.Entries[1:] },
 		"first-dropped-and-counted": func(x *eventlog.Excerpt) {
 			x.Entries, x.First = x.Entries[1:], 1
+		},
+		"cut-in-front": func(x *eventlog.Excerpt) {
+			before := eventlog.New(first, eventlog.Limits{})
+			random(before, 5, 9)
+			x.Base, x.First, x.Entries = before.Head(), 10, x.Entries[10:]
 		},
 		"middle-dropped":  func(x *eventlog.Excerpt) { x.Entries = append(x.Entries[:4:4], x.Entries[5:]...) },
 		"exchanged":       func(x *eventlog.Excerpt) { x.Entries[3], x.Entries[4] = x.Entries[4], x.Entries[3] },

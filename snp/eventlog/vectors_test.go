@@ -161,6 +161,12 @@ func allVectors() []vector {
 	}
 	add("last-dropped", "the newest entry is not there", "verify", func(x *Excerpt) { x.Entries = x.Entries[:len(x.Entries)-1] })
 	add("first-dropped", "entry 0 is not there, first says so", "verify", func(x *Excerpt) { x.Entries, x.First = x.Entries[1:], 1 })
+	add("cut-in-front", "the first ten entries are not there, base is the head after them, and no summary says so", "verify", func(x *Excerpt) {
+		for _, e := range x.Entries[:10] {
+			x.Base = step(x.Base, e)
+		}
+		x.Entries, x.First = x.Entries[10:], 10
+	})
 	add("middle-dropped", "the refused process is not there, and the head is that of the rest", "verify", func(x *Excerpt) {
 		x.Entries = append(x.Entries[:8:8], x.Entries[9:]...)
 		*x = x.chained()
