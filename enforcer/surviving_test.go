@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -239,4 +240,96 @@ func TestDocumentIsNamed(t *testing.T) {
 			t.Errorf("got %+v, want %+v", d.Document, want)
 		}
 	})
+}
+
+// TestSurvivingIsWhatEachEntryAllows: an entry survives exactly when a policy of it alone allows everything that was asked. Nothing is dropped from
+// requests here, or the entries would decide together what is kept.
+func TestSurvivingIsWhatEachEntryAllows(t *testing.T) {
+	narrowed := 0
+	for seed := range uint64(30) {
+		r := rand.New(rand.NewPCG(seed, 7))
+		list := make([]testContainer, 2+r.IntN(6))
+		for i := range list {
+			list[i] = web()
+			for _, change := range []func(c *testContainer){
+				func(c *testContainer) { c.EnvRules = c.EnvRules[:1] },
+				func(c *testContainer) { c.Command = []string{"/bin/other"} },
+				func(c *testContainer) { c.ExecProcesses = []testProcess{} },
+				func(c *testContainer) {
+					c.ExecProcesses = append(c.ExecProcesses, testProcess{Command: []string{"/bin/ps"}, Signals: []int{}})
+				},
+				func(c *testContainer) { c.Signals = []int{9, 15} },
+				func(c *testContainer) {
+					c.ExecProcesses = slices.Clone(c.ExecProcesses)
+					c.ExecProcesses[0].Signals = []int{}
+				},
+				func(c *testContainer) { c.User.UserIDName = testPattern{Pattern: "7", Strategy: "id"} },
+			} {
+				if r.IntN(4) == 0 && len(list[i].ExecProcesses) > 0 {
+					change(&list[i])
+				}
+			}
+		}
+		var asked []enforcer.Input
+		create := request(idA)
+		if r.IntN(2) == 0 {
+			create.EnvList = create.EnvList[:1]
+		}
+		asked = append(asked, create)
+		for range r.IntN(4) {
+			exec := execRequest(idA)
+			exec.ArgList = [][]string{{"/bin/ls"}, {"/bin/ps"}}[r.IntN(2)]
+			exec.EnvList = exec.EnvList[:1+r.IntN(2)]
+			asked = append(
+				asked, exec, enforcer.SignalContainerProcessInput{ContainerID: idA, Signal: 15, IsInitProcess: r.IntN(2) == 0, ArgList: exec.ArgList},
+			)
+		}
+		whole := load(t, policyText(t, list), enforcer.Options{Judge: enforcer.JudgeCompiled})
+		mountImage(t, whole, idA, 1)
+		var allowed []enforcer.Input
+		for _, in := range asked {
+			d, err := whole.Decide(t.Context(), in)
+			if err != nil {
+				continue
+			}
+			if _, err := d.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			allowed = append(allowed, in)
+		}
+		if len(allowed) == 0 || allowed[0].Point() != enforcer.PointCreateContainer {
+			continue
+		}
+		var want []string
+		for i := range list {
+			alone := load(t, policyText(t, list[i:i+1]), enforcer.Options{Judge: enforcer.JudgeCompiled})
+			mountImage(t, alone, idA, 1)
+			if allowsAll(t, alone, allowed) {
+				want = append(want, fmt.Sprint(i))
+			}
+		}
+		if len(want) < len(list) && len(allowed) > 1 {
+			narrowed++
+		}
+		if got := entriesOf(t, whole, idA); got != strings.Join(want, " ") {
+			t.Errorf("seed %d, %d containers, %d requests: got entries %s, want %s", seed, len(list), len(allowed), got, want)
+		}
+	}
+	if narrowed < 10 {
+		t.Errorf("got %d cases in which an exec or a signal left fewer, want 10", narrowed)
+	}
+}
+
+func allowsAll(t *testing.T, e *enforcer.Enforcer, asked []enforcer.Input) bool {
+	t.Helper()
+	for _, in := range asked {
+		d, err := e.Decide(t.Context(), in)
+		if err != nil {
+			return false
+		}
+		if _, err := d.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return true
 }
