@@ -20,6 +20,11 @@ func TestGuestUsage(t *testing.T) {
 		{"extra-argument", []string{"guest", "build", "-o", t.TempDir(), "x"}, exitUsage},
 		{"unknown-flag", []string{"guest", "lock", "--upgrade"}, exitUsage},
 		{"foreign-directory", []string{"guest", "build", "-o", "."}, exitFailed},
+		{"type-without-firmware", []string{"guest", "build", "-o", t.TempDir(), "--vcpu-type", "EPYC"}, exitUsage},
+		{"features", []string{"guest", "build", "-o", t.TempDir(), "--firmware", "x", "--guest-features", "0"}, exitUsage},
+		{"firmware-absent", []string{"guest", "build", "-o", t.TempDir(), "--firmware", "/absent/OVMF.fd"}, exitFailed},
+		{"key-without-endorsement", []string{"guest", "build", "-o", t.TempDir(), "--endorsement-key", "x"}, exitUsage},
+		{"endorsement-without-key", []string{"guest", "build", "-o", t.TempDir(), "--endorsement", "x"}, exitUsage},
 		{"help", []string{"guest", "build", "--help"}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

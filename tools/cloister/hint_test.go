@@ -20,7 +20,7 @@ func TestHints(t *testing.T) {
 	_, absent := readState(filepath.Join(dir, "absent"))
 	_, empty := readState(dir)
 	_, images := resolvePod(t.Context(), nil, filepath.Join(dir, "absent"))
-	_, guest := measureImage(filepath.Join(dir, "absent"), false, "", "", "")
+	_, guest := measureImage(filepath.Join(dir, "absent"))
 	for name, c := range map[string]struct {
 		err       error
 		want, not string

@@ -1,68 +1,126 @@
 package main
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/cloister-cc/cloister/guest"
 	"github.com/cloister-cc/cloister/snp/measure"
 )
 
-// measured is what "cloister measure" prints.
-type measured struct {
-	Kernel   string `json:"vmlinuz_sha256"`
-	Initrd   string `json:"initrd_sha256"`
-	Cmdline  string `json:"cmdline_sha256"`
-	Emulated string `json:"emulated"` // launch digest of a machine without firmware
+// measureFlags is the command line of "cloister measure".
+type measureFlags struct {
+	image    imageFlags
+	launch   launchFlags
+	ovmfOnly bool
+	asJSON   bool
 }
 
 func newMeasureCommand() *cobra.Command {
-	var dir, kernel, initrd, cmdline string
-	var asJSON bool
+	var m measureFlags
 	cmd := &cobra.Command{
 		Use:   "measure",
 		Short: "Compute the launch measurement of a guest image",
-		Long: `Measure prints the MEASUREMENT that reports of a guest image carry on a machine without SNP firmware, as the software
-SNP processor makes them: a launch digest over the page with the hashes of kernel, initrd and command line. It is computed
-from the image's files as they are, or from the ones given one by one.`,
+		Long: `Measure prints the MEASUREMENT that SEV-SNP reports of a guest will carry: the launch digest over firmware, kernel, initrd,
+command line and the first state of each virtual processor. Everything is computed from the files; nothing is asked of
+this machine. The digest depends on the number and model of processors, on the VMM and on the host's SEV features: give
+what the guest is launched with. A range of processors (--vcpus 1-64) prints one line for each count.
+
+QEMU measures kernel, initrd and command line only through a firmware that checks their hashes (OVMF's AmdSev flavour).
+EC2 and GCE boot from a disk: without kernel files the firmware and the processors alone are measured.
+
+Without --firmware it prints what the software SNP processor reports for the image (emulated): a digest over the page
+of kernel hashes alone, which no real launch can have.`,
 		Example: `  cloister measure --guest out/guest
-  cloister measure --kernel out/guest/vmlinuz --initrd out/guest/initrd.img --cmdline "$(cat out/guest/cmdline)" --json`,
+  cloister measure --guest out/guest-production --firmware OVMF.amdsev.fd --vcpus 2
+  cloister measure --guest out/guest-production --firmware OVMF.amdsev.fd --vcpus 1-64 --vcpu-type EPYC-Milan --json
+  cloister measure --kernel vmlinuz --initrd initrd.img --cmdline "console=ttyS0" --firmware OVMF.amdsev.fd --vcpus 4 --guest-features 0x21
+  cloister measure --vmm ec2 --firmware ovmf_img.fd --vcpus 2
+  cloister measure --firmware OVMF.fd --print-ovmf-hash
+  cloister measure --no-kernel --firmware OVMF_CODE.fd --svsm svsm.bin --vars-size 540672 --vcpus 4`,
 		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			one := cmd.Flags().Changed("kernel") || cmd.Flags().Changed("initrd") || cmd.Flags().Changed("cmdline")
-			if one && (kernel == "" || initrd == "" || cmd.Flags().Changed("guest")) {
-				return &usageError{errors.New("measure: want --guest, or all of --kernel, --initrd and --cmdline")}
-			}
-			h, err := measureImage(guestDir(dir), one, kernel, initrd, cmdline)
-			if err != nil {
-				return err
-			}
-			m := measured{hex.EncodeToString(h.Kernel[:]), hex.EncodeToString(h.Initrd[:]), hex.EncodeToString(h.Cmdline[:]), h.Emulated().String()}
-			if asJSON {
-				return encodeJSON(cmd.OutOrStdout(), m)
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), m.Emulated)
-			return err
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return m.run(cmd) },
 	}
-	f := cmd.Flags()
-	f.StringVar(&dir, "guest", os.Getenv(guestEnv), "directory of the guest image (default $"+guestEnv+", else out/guest)")
-	f.StringVar(&kernel, "kernel", "", "kernel file, instead of a guest image")
-	f.StringVar(&initrd, "initrd", "", "initrd file")
-	f.StringVar(&cmdline, "cmdline", "", "kernel command line")
-	f.BoolVar(&asJSON, "json", false, "print JSON")
+	m.image.add(cmd.Flags())
+	m.launch.add(cmd.Flags())
+	cmd.Flags().BoolVar(&m.ovmfOnly, "print-ovmf-hash", false, "print the launch digest of the firmware's own pages, for --ovmf-hash")
+	cmd.Flags().BoolVar(&m.asJSON, "json", false, "print JSON, with the hash of every input")
+	cmd.AddCommand(newIDBlockCommand())
 	return cmd
 }
 
-func measureImage(dir string, one bool, kernel, initrd, cmdline string) (measure.Hashes, error) {
-	if one {
-		return measure.HashFiles(kernel, initrd, cmdline)
+func (m *measureFlags) run(cmd *cobra.Command) error {
+	if m.launch.firmware == "" {
+		if name := m.launch.given(cmd.Flags()); name != "" || m.ovmfOnly {
+			return &usageError{fmt.Errorf("measure: --%s says how a firmware is launched, and none is given (--firmware FILE)", orElse(name, "print-ovmf-hash"))}
+		}
+		if m.image.none {
+			return &usageError{errors.New("measure: without firmware (--firmware FILE) and kernel there is nothing to measure")}
+		}
 	}
+	var out measured
+	if m.launch.firmware != "" {
+		if err := m.launch.resolve(cmd.Flags()); err != nil {
+			return err
+		}
+	}
+	if m.image.wanted(cmd.Flags(), m.launch) && !m.ovmfOnly {
+		h, err := m.image.hashes(cmd.Flags())
+		if err != nil {
+			return err
+		}
+		out.setKernel(h)
+		m.launch.launch.Kernel = &h
+	}
+	if m.launch.firmware == "" {
+		return out.print(cmd.OutOrStdout(), m.asJSON, out.Emulated)
+	}
+	return m.printLaunch(cmd.OutOrStdout(), out)
+}
+
+// imageFlags say what is booted.
+type imageFlags struct {
+	dir, kernel, initrd, cmdline string
+	none                         bool
+}
+
+func (i *imageFlags) add(f *pflag.FlagSet) {
+	f.StringVar(&i.dir, "guest", os.Getenv(guestEnv), "directory of the guest image (default $"+guestEnv+", else out/guest)")
+	f.StringVar(&i.kernel, "kernel", "", "kernel file, instead of a guest image")
+	f.StringVar(&i.initrd, "initrd", "", "initrd file")
+	f.StringVar(&i.cmdline, "cmdline", "", "kernel command line")
+	f.BoolVar(&i.none, "no-kernel", false, "no kernel is booted directly: measure firmware and processors alone")
+}
+
+func (i *imageFlags) oneByOne(f *pflag.FlagSet) bool {
+	return f.Changed("kernel") || f.Changed("initrd") || f.Changed("cmdline")
+}
+
+// wanted says whether kernel files are measured: when they are named, and where a launch cannot be without.
+func (i *imageFlags) wanted(f *pflag.FlagSet, l launchFlags) bool {
+	named := i.oneByOne(f) || f.Changed("guest")
+	return !i.none && (named || l.firmware == "" || (l.launch.VMM == measure.QEMU && l.svsm == ""))
+}
+
+func (i *imageFlags) hashes(f *pflag.FlagSet) (measure.Hashes, error) {
+	if !i.oneByOne(f) {
+		return measureImage(guestDir(i.dir))
+	}
+	if i.kernel == "" || i.initrd == "" || f.Changed("guest") {
+		return measure.Hashes{}, &usageError{errors.New("measure: want --guest, or all of --kernel, --initrd and --cmdline")}
+	}
+	return measure.HashFiles(i.kernel, i.initrd, i.cmdline)
+}
+
+func measureImage(dir string) (measure.Hashes, error) {
 	// The files, not what measurements.json says of them: this command is how one checks that file.
 	text, err := os.ReadFile(filepath.Join(dir, guest.FileCmdline))
 	if errors.Is(err, os.ErrNotExist) {
@@ -72,4 +130,35 @@ func measureImage(dir string, one bool, kernel, initrd, cmdline string) (measure
 		return measure.Hashes{}, err
 	}
 	return measure.HashFiles(filepath.Join(dir, guest.FileKernel), filepath.Join(dir, guest.FileInitrd), string(text))
+}
+
+// printLaunch computes and prints the digests of a launch, or of its firmware alone.
+func (m *measureFlags) printLaunch(w io.Writer, out measured) error {
+	if err := m.launch.read(&out); err != nil {
+		return err
+	}
+	if m.ovmfOnly {
+		return out.print(w, m.asJSON, out.FirmwareDigest)
+	}
+	digests, err := m.launch.digests()
+	if err != nil {
+		return err
+	}
+	var lines []string
+	for i, d := range digests {
+		n := m.launch.first + i
+		out.Digests = append(out.Digests, measuredDigest{n, d.String()})
+		lines = append(lines, strconv.Itoa(n)+" "+d.String())
+	}
+	if len(digests) == 1 {
+		lines = []string{digests[0].String()}
+	}
+	return out.print(w, m.asJSON, strings.Join(lines, "\n"))
+}
+
+func orElse(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
 }

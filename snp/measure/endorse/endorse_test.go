@@ -10,6 +10,7 @@ import (
 	"github.com/cloister-cc/cloister/cose"
 	"github.com/cloister-cc/cloister/cose/cosetest"
 	"github.com/cloister-cc/cloister/snp/measure"
+	"github.com/cloister-cc/cloister/snp/verify"
 )
 
 var (
@@ -48,6 +49,10 @@ func TestSign(t *testing.T) {
 			}
 			if at, ok, err := d.Message.SigningTime(); err != nil || !ok || !at.Equal(signedAt) {
 				t.Errorf("signing time: got %v %v %v, want %v", at, ok, err, signedAt)
+			}
+			read, err := verify.ReadEndorsement(raw) // what relying parties use
+			if err != nil || read.PayloadError != nil || read.SVN != 104 || read.Measurement != digest || !read.SignedAt.Equal(signedAt) {
+				t.Errorf("the verifier reads %+v, %v", read, err)
 			}
 			again, err := s.Sign(digest, 104)
 			if err != nil || bytes.Equal(raw, again) != c.same {
