@@ -43,6 +43,24 @@ type PortForward struct {
 	GuestPort int
 }
 
+// LaunchID is an SNP launch's ID block and the signatures over it, as the firmware reads them.
+type LaunchID struct {
+	Block, Auth []byte // 96 and 4096 bytes
+	AuthorKey   bool   // an author's key signed the id key
+}
+
+func (l *LaunchID) validate(tee TEE) error {
+	switch {
+	case l == nil:
+		return nil
+	case tee != TEESNP:
+		return fmt.Errorf("id block: got tee %q, want %q", tee, TEESNP)
+	case len(l.Block) != 96 || len(l.Auth) != 4096:
+		return fmt.Errorf("id block: got %d bytes and %d of authentication, want 96 and 4096", len(l.Block), len(l.Auth))
+	}
+	return nil
+}
+
 // Config is all there is to say about a VM before it boots. Paths are absolute.
 type Config struct {
 	ID  string // shows in the process list
@@ -58,6 +76,8 @@ type Config struct {
 	TEE      TEE
 	HostData [32]byte // HOST_DATA; only an SNP launch hands it to the processor
 	Firmware string   // needed for SNP, which measures it
+	// LaunchID ties an SNP launch to what a signer allowed. The processor ends a launch that it does not fit.
+	LaunchID *LaunchID
 
 	TEEDisk      string // read-only, found by TEEDiskSerial
 	InitdataDisk string // read-only, found by its first bytes
@@ -90,6 +110,9 @@ func (c *Config) Validate() error {
 	}
 	if c.TEE == TEESNP && c.Accel == "tcg" {
 		return errors.New("accelerator: SNP needs kvm")
+	}
+	if err := c.LaunchID.validate(c.TEE); err != nil {
+		return err
 	}
 	if c.VCPUs < 1 || c.VCPUs > 255 {
 		return fmt.Errorf("vcpus: got %d, want 1 to 255", c.VCPUs)

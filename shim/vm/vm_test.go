@@ -12,6 +12,10 @@ func good() Config {
 	}
 }
 
+func launchID(block, auth int) *LaunchID {
+	return &LaunchID{Block: make([]byte, block), Auth: make([]byte, auth)}
+}
+
 func TestValidate(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -25,6 +29,10 @@ func TestValidate(t *testing.T) {
 		{"snp-without-firmware", func(c *Config) { c.TEE = TEESNP }, "firmware"},
 		{"snp-under-tcg", func(c *Config) { c.TEE, c.Firmware, c.Accel = TEESNP, "/f", "tcg" }, "SNP needs kvm"},
 		{"snp", func(c *Config) { c.TEE, c.Firmware = TEESNP, "/f" }, ""},
+		{"snp-with-id-block", func(c *Config) { c.TEE, c.Firmware, c.LaunchID = TEESNP, "/f", launchID(96, 4096) }, ""},
+		{"id-block-without-snp", func(c *Config) { c.LaunchID = launchID(96, 4096) }, "id block"},
+		{"id-block-short", func(c *Config) { c.TEE, c.Firmware, c.LaunchID = TEESNP, "/f", launchID(95, 4096) }, "95 bytes"},
+		{"id-auth-missing", func(c *Config) { c.TEE, c.Firmware, c.LaunchID = TEESNP, "/f", launchID(96, 0) }, "0 of authentication"},
 		{"no-cpu", func(c *Config) { c.VCPUs = 0 }, "vcpus"},
 		{"many-cpus", func(c *Config) { c.VCPUs = 256 }, "vcpus"},
 		{"no-memory", func(c *Config) { c.MemoryMiB = 0 }, "memory"},

@@ -54,14 +54,26 @@ func (a *args) machine(c vm.Config) {
 		a.add("-machine", machine+",confidential-guest-support=sev0,memory-backend=ram0", "-accel", "kvm", "-cpu", snpCPU)
 		a.add("-object", "memory-backend-memfd,id=ram0,share=on,size="+memory)
 		// kernel-hashes puts kernel, initrd and command line into the launch digest through the firmware.
-		a.add("-object", fmt.Sprintf("sev-snp-guest,id=sev0,cbitpos=51,reduced-phys-bits=1,policy=%s,kernel-hashes=on,host-data=%s",
-			snpPolicy, base64.StdEncoding.EncodeToString(c.HostData[:])))
+		a.add("-object", fmt.Sprintf("sev-snp-guest,id=sev0,cbitpos=51,reduced-phys-bits=1,policy=%s,kernel-hashes=on,host-data=%s%s",
+			snpPolicy, base64.StdEncoding.EncodeToString(c.HostData[:]), launchID(c.LaunchID)))
 	case c.Accel == "kvm":
 		a.add("-machine", machine, "-accel", "kvm", "-cpu", "host")
 	default:
 		a.add("-machine", machine, "-accel", "tcg,thread=multi", "-cpu", "max")
 	}
 	a.add("-smp", fmt.Sprint(c.VCPUs), "-m", memory)
+}
+
+// launchID is the part of an SNP launch that a signer's ID block adds.
+func launchID(l *vm.LaunchID) string {
+	if l == nil {
+		return ""
+	}
+	author := "off"
+	if l.AuthorKey {
+		author = "on"
+	}
+	return fmt.Sprintf(",id-block=%s,id-auth=%s,author-key-enabled=%s", base64.StdEncoding.EncodeToString(l.Block), base64.StdEncoding.EncodeToString(l.Auth), author)
 }
 
 func (a *args) devices(c vm.Config) {
