@@ -101,12 +101,14 @@ func (d *demo) verifyEvidence(ctx context.Context) error {
 
 // verifyOther shows that the verdict hangs on the nonce and the policy.
 func (d *demo) verifyOther(ctx context.Context) error {
-	d.out.note("the rows that are right are left out here")
-	wrong := func(line string) bool { return !strings.HasPrefix(line, "ok ") }
-	if err := d.refuse(ctx, []string{"refused: report_data"}, wrong, d.verifyArgs("policy.rego", zeroNonce)...); err != nil {
+	d.out.note("the rows that are right are left out here, and the list of what was not asked")
+	wrong := func(line string) bool {
+		return !strings.HasPrefix(line, "ok ") && !strings.HasPrefix(line, "not asked: ")
+	}
+	if err := d.refuse(ctx, exitPolicy, []string{"refused: report_data"}, wrong, d.verifyArgs("policy.rego", zeroNonce)...); err != nil {
 		return err
 	}
-	return d.refuse(ctx, []string{"refused: host_data"}, wrong, d.verifyArgs("other.rego", d.nonce)...)
+	return d.refuse(ctx, exitPolicy, []string{"refused: host_data"}, wrong, d.verifyArgs("other.rego", d.nonce)...)
 }
 
 func (d *demo) execArgs(argv ...string) []string {
@@ -123,7 +125,7 @@ func (d *demo) execListed(ctx context.Context) error {
 
 // execUnlisted differs in one letter: -T prints the configuration.
 func (d *demo) execUnlisted(ctx context.Context) error {
-	return d.refuse(ctx, []string{"ExecProcessRequest is blocked by policy", "exec_in_container", "invalid command", "args", "container nginx"},
+	return d.refuse(ctx, exitRefused, []string{"ExecProcessRequest is blocked by policy", "exec_in_container", "invalid command", "args", "container nginx"},
 		all, d.execArgs("/usr/sbin/nginx", "-T")...)
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cloister-cc/cloister/snp/verify"
 )
 
 // patience is how long a program may take to end in order after it was asked to.
@@ -155,14 +157,20 @@ func (d *demo) succeed(ctx context.Context, args ...string) ([]string, error) {
 	return out, err
 }
 
-// refuse runs a program that must end with 1 and name all the words: what is refused for another reason proves nothing.
-func (d *demo) refuse(ctx context.Context, words []string, show func(line string) bool, args ...string) error {
+// Exit codes of refusals.
+const (
+	exitRefused = 1                       // of the command line
+	exitPolicy  = int(verify.ClassPolicy) // of attest verify: the evidence is genuine and not what was wanted
+)
+
+// refuse runs a program that must end with a code and name all the words: what is refused for another reason proves nothing.
+func (d *demo) refuse(ctx context.Context, want int, words []string, show func(line string) bool, args ...string) error {
 	out, code, err := d.run(ctx, show, args...)
 	if err != nil {
 		return err
 	}
-	if code != 1 {
-		return fmt.Errorf("%s: exit code got %d, want 1: the attack was not refused", args[0], code)
+	if code != want {
+		return fmt.Errorf("%s: exit code got %d, want %d: the attack was not refused", args[0], code, want)
 	}
 	return names(strings.Join(out, "\n"), words...)
 }

@@ -31,7 +31,7 @@ func TestRefuse(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			err := newTestDemo(t, io.Discard).refuse(t.Context(), []string{"mount_device"}, all, "/bin/sh", "-c", c.script)
+			err := newTestDemo(t, io.Discard).refuse(t.Context(), exitRefused, []string{"mount_device"}, all, "/bin/sh", "-c", c.script)
 			switch {
 			case c.want == "" && err != nil:
 				t.Errorf("got %v", err)

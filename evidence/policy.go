@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -189,16 +190,22 @@ func (p *Policy) Names(pre *identity.Preimage) []string {
 		switch {
 		case e.Fragment != nil:
 			names = append(names, fmt.Sprintf("entry %d of fragment %s %s %s", e.Index, e.Fragment.Issuer, e.Fragment.Feed, e.Fragment.SVN))
-		case p.plain != nil && int64(e.Index) < int64(len(p.plain.Data.Containers)):
-			c := p.plain.Data.Containers[e.Index]
-			name := c.Name
-			if name == "" {
-				name = c.ID
-			}
-			names = append(names, fmt.Sprintf("entry %d %q", e.Index, name))
 		default:
-			names = append(names, fmt.Sprintf("entry %d", e.Index))
+			text := fmt.Sprintf("entry %d", e.Index)
+			if name, id, ok := p.Entry(e); ok {
+				text = fmt.Sprintf("%s %q", text, cmp.Or(name, id))
+			}
+			names = append(names, text)
 		}
 	}
 	return names
+}
+
+// Entry finds an entry of the policy's own text, and what the policy calls it.
+func (p *Policy) Entry(e identity.Entry) (name, id string, ok bool) {
+	if p.err != nil || e.Fragment != nil || int64(e.Index) >= int64(len(p.plain.Data.Containers)) {
+		return "", "", false
+	}
+	c := p.plain.Data.Containers[e.Index]
+	return c.Name, c.ID, true
 }

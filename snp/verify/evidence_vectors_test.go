@@ -161,7 +161,8 @@ func makeVectors(t *testing.T) {
 	}
 	now := time.Now().UTC().Truncate(time.Hour)
 	runtimeData := []byte(`{"keys":[]}`)
-	s := newSample(t, emulator.DefaultIdentity(), nil)
+	policy := vectorFile(t, "policy.rego")
+	s := newSample(t, emulator.DefaultIdentity(), func(p *emulator.TEEParams) { p.HostData = sha256.Sum256(policy) })
 	key := snp.HashedReportData(runtimeData)
 	ev := s.signed(func(b []byte) { copy(b[0x50:], key[:]) })
 	chain := cosetest.NewChain(t, cosetest.ChainOptions{Key: cosetest.P384, EKUs: []string{"1.3.6.1.4.1.311.76.59.1.2"}, Edit: func(i int, c *x509.Certificate) {
@@ -174,7 +175,7 @@ func makeVectors(t *testing.T) {
 	uvm := vectorEndorsement(t, chain, vectors)
 	write("endorsement.cose", uvm)
 	shapes := evidenceShapes(t, ev, s, uvm, runtimeData)
-	shapes["bundle.json"] = vectorBundle(t, s, uvm, vectors)
+	shapes["bundle.json"] = vectorBundle(t, s, uvm, policy)
 	for _, name := range slices.Sorted(maps.Keys(shapes)) {
 		write(name, shapes[name])
 		vectors.Files = append(vectors.Files, describe(t, name, shapes[name]))
@@ -289,12 +290,14 @@ func vectorCRL(t testing.TB) []byte {
 	return der
 }
 
-// vectorBundle is identity evidence with everything beside it.
-func vectorBundle(t *testing.T, s *sample, uvm []byte, v *evidenceVectors) []byte {
+// vectorBundle is identity evidence of the policy's first container, with everything beside it.
+func vectorBundle(t *testing.T, s *sample, uvm, policy []byte) []byte {
+	digest := sha256.Sum256(policy)
+	layer := func(b byte) [32]byte { return [32]byte(slices.Repeat([]byte{b}, 32)) }
 	log := eventlog.New(eventlog.Entry{Version: "0.0.0-vector"}, eventlog.Limits{})
-	log.Append(eventlog.Entry{Kind: eventlog.KindPolicy, Digest: hostData[:]})
+	log.Append(eventlog.Entry{Kind: eventlog.KindPolicy, Digest: digest[:]})
 	p := &identity.Preimage{
-		PolicyDigest: hostData, Entries: []identity.Entry{{Index: 0}}, Layers: [][32]byte{{1}}, Args: identity.ArgsDigest([]string{"/bin/web"}),
+		PolicyDigest: digest, Entries: []identity.Entry{{Index: 0}}, Layers: [][32]byte{layer(0xbb), layer(0xaa)}, Args: identity.ArgsDigest([]string{"/bin/web"}),
 		EventHead: log.Head(), Nonce: slices.Repeat([]byte{0xA5}, 32), Claimed: identity.Claimed{ID: "web", Names: []string{"web"}, Image: "registry.example/web:1"},
 	}
 	encoded, err := p.Encode()
@@ -304,7 +307,7 @@ func vectorBundle(t *testing.T, s *sample, uvm []byte, v *evidenceVectors) []byt
 	data := identity.ReportData(encoded)
 	ev := s.signed(func(b []byte) { copy(b[0x50:], data[:]) })
 	b := snp.NewBundle(snp.Evidence{Report: ev.Report, Certs: ev.Table})
-	b.Policy, b.Carrier, b.UVMEndorsement, b.CRLs = policyText, snp.CarrierPolicy, uvm, [][]byte{vectorCRL(t)}
+	b.Policy, b.Carrier, b.UVMEndorsement, b.CRLs = policy, snp.CarrierPolicy, uvm, [][]byte{vectorCRL(t)}
 	b.Preimage, b.EventLog = encoded, log.Excerpt().Encode()
 	out, err := b.Marshal()
 	if err != nil {

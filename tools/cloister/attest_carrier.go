@@ -4,48 +4,61 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/cloister-cc/cloister/agent/initdata"
 	"github.com/cloister-cc/cloister/snp"
+	"github.com/cloister-cc/cloister/snp/verify"
 )
 
 // carrierError is an initdata document in the evidence that is not what the user approved.
 type carrierError struct{ got, want string }
 
-func (e *carrierError) Error() string {
-	return fmt.Sprintf("initdata: got %s, want %s", e.got, e.want)
+// bindPolicy settles what HOST_DATA has to be, and which policy text it binds. bad is what is wrong with the evidence.
+func (a *attestVerify) bindPolicy(exp *verify.Expectations, ev *verify.Evidence, f *verify.File, in input) (bad *carrierError, err error) {
+	switch {
+	case a.initdata != "":
+		doc, err := initdata.Parse(in.initdata)
+		if err != nil {
+			return nil, unreadable(fmt.Errorf("%q: %w", a.initdata, err))
+		}
+		host := doc.HostData()
+		exp.HostData, exp.PolicyBound, ev.Policy = &host, true, []byte(doc.Data[initdata.PolicyKey])
+	case a.policy != "" && f.Carrier == snp.CarrierInitdata:
+		host, bad := carried(f.Initdata, in.policy)
+		if bad != nil {
+			ev.Policy = nil
+			return bad, nil
+		}
+		exp.HostData, exp.PolicyBound, ev.Policy = &host, true, in.policy
+	case a.policy != "":
+		host := sha256.Sum256(in.policy)
+		exp.HostData, ev.Policy = &host, in.policy
+	case f.Carrier == snp.CarrierInitdata:
+		ev.Policy = a.bound(exp, f)
+	}
+	return nil, nil
 }
 
-// anchor is the HOST_DATA that binds what the user approved.
-func (a *attestVerify) anchor(b *snp.Bundle) ([32]byte, error) {
-	if a.initdata != "" {
-		raw, err := os.ReadFile(a.initdata)
-		if err != nil {
-			return [32]byte{}, unreadable(err)
-		}
-		doc, err := initdata.Parse(raw)
-		if err != nil {
-			return [32]byte{}, unreadable(err)
-		}
-		return doc.HostData(), nil
-	}
-	policy, err := os.ReadFile(a.policy)
+// bound is the policy of a document that nobody approved but HOST_DATA binds: enough to say what the evidence is of.
+func (a *attestVerify) bound(exp *verify.Expectations, f *verify.File) []byte {
+	doc, err := initdata.Parse(f.Initdata)
 	if err != nil {
-		return [32]byte{}, unreadable(err)
+		return nil
 	}
-	if b.Carrier != snp.CarrierInitdata {
-		return sha256.Sum256(policy), nil
+	r, err := snp.DecodeReport(f.Evidence.Report)
+	if err != nil || doc.HostData() != r.HostData {
+		return nil
 	}
-	return carried(b.Initdata, policy)
+	exp.PolicyBound = true
+	return []byte(doc.Data[initdata.PolicyKey])
 }
 
 // carried is the digest of a document the host sent along, if it holds the approved policy and nothing besides: another entry, such as a list of layers,
 // could change what the policy amounts to.
-func carried(raw, policy []byte) ([32]byte, error) {
-	const want = "a document that holds the --policy file and nothing else (or approve the document itself: --initdata)"
+func carried(raw, policy []byte) ([32]byte, *carrierError) {
+	const want = "an initdata document that holds the --policy file and nothing else (or approve the document itself: --initdata)"
 	if len(raw) == 0 {
 		return [32]byte{}, &carrierError{"no document", want}
 	}

@@ -3,14 +3,21 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto"
+	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cloister-cc/cloister/agent/initdata"
 	"github.com/cloister-cc/cloister/guest"
@@ -72,6 +79,66 @@ func (b *attestBench) file(name, text string) string {
 	return path
 }
 
+// edited is the good bundle with something changed.
+func (b *attestBench) edited(name string, edit func(*snp.Bundle)) string {
+	return b.bundle(name, sha256.Sum256([]byte("package policy\n")), edit)
+}
+
+// serial is the number of the endorsement key's certificate in the good bundle.
+func (b *attestBench) serial() *big.Int {
+	b.t.Helper()
+	raw, err := os.ReadFile(b.good)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	bundle, err := snp.ParseBundle(raw)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	certs, err := snp.ParseCerts(bundle.Certs)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(certs[0].Data)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return cert.SerialNumber
+}
+
+// list writes a revocation list of the test root, with one certificate in it or none.
+func (b *attestBench) list(serial *big.Int) string {
+	b.t.Helper()
+	read := func(path string) []byte {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		block, _ := pem.Decode(text)
+		return block.Bytes
+	}
+	cert, err := x509.ParseCertificate(read(filepath.Join(b.roots, "ark.pem")))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(read(filepath.Join(b.keys.Dir(), "ark.key.pem")))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	now := time.Now()
+	l := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: now.AddDate(0, 0, -1), NextUpdate: now.AddDate(1, 0, 0), SignatureAlgorithm: x509.SHA384WithRSAPSS}
+	name := "ark.crl"
+	if serial != nil {
+		name = "revoked.crl"
+		l.RevokedCertificateEntries = []x509.RevocationListEntry{{SerialNumber: serial, RevocationTime: now}}
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, l, cert, key.(crypto.Signer))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return b.file(name, string(der))
+}
+
 // bundle writes evidence over the nonce by the default rule.
 func (b *attestBench) bundle(name string, hostData [32]byte, edit func(*snp.Bundle)) string {
 	b.t.Helper()
@@ -120,6 +187,12 @@ func TestAttestVerifyExitCodes(t *testing.T) {
 		return nil
 	}
 	digest := measure.Digest(measure.Emulated([]byte("kernel"), []byte("initrd"), "console=ttyS0")).String()
+	hostData := fmt.Sprintf("%x", sha256.Sum256([]byte("package policy\n")))
+	nonce, err := hex.DecodeString(testNonce)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reportData := fmt.Sprintf("%x", snp.HashedReportData(nonce))
 	otherRoots := filepath.Join(b.dir, "roots")
 	if err := os.Mkdir(otherRoots, 0o755); err != nil {
 		t.Fatal(err)
@@ -134,34 +207,94 @@ func TestAttestVerifyExitCodes(t *testing.T) {
 		{"measurement by digest", append(without(base(b.good), "--guest"), "--measurement", digest), 0},
 		{"any measurement", append(without(base(b.good), "--guest"), "--measurement", "any"), 0},
 		{"second of two measurements", base(b.good, "--measurement", strings.Repeat("ab", 48), "--measurement", digest), 0},
-		{"other nonce", append(without(base(b.good), "--nonce"), "--nonce", strings.Repeat("ff", 16)), 1},
-		{"other rule", base(b.good, "--report-data", "raw"), 1},
-		{"other measurement", base(b.good, "--measurement", strings.Repeat("ab", 48)), 1},
-		{"other policy", append(without(base(b.good), "--policy"), "--policy", b.file("other.rego", "package other\n")), 1},
-		{"newer firmware wanted", base(b.good, "--min-tcb", "11,0,0,0"), 1},
-		{"no smt wanted", base(b.good, "--no-smt"), 1},
-		{"other level", base(b.good, "--vmpl", "1"), 1},
-		{"bundle is no bundle", base(b.file("text.json", "hello")), 1},
-		{"bundle of another version", base(b.file("v2.json", `{"version":2,"type":"sev-snp"}`)), 1},
-		{"bundle with an unknown member", base(b.file("x.json", `{"version":1,"type":"sev-snp","x":1}`)), 1},
-		{"no nonce", without(base(b.good), "--nonce"), 2},
-		{"short nonce", append(without(base(b.good), "--nonce"), "--nonce", "00"), 2},
-		{"nonce is no hex", append(without(base(b.good), "--nonce"), "--nonce", "xyz"), 2},
-		{"no roots", without(base(b.good), "--roots"), 2},
-		{"no policy", without(base(b.good), "--policy"), 2},
-		{"policy and initdata", base(b.good, "--initdata", b.policy), 2},
-		{"no measurement", without(base(b.good), "--guest"), 2},
-		{"guest image absent", append(without(base(b.good), "--guest"), "--guest", filepath.Join(b.dir, "absent")), 3},
-		{"measurement is no digest", base(b.good, "--measurement", "ab"), 2},
-		{"unknown rule", base(b.good, "--report-data", "md5"), 2},
-		{"level 4", base(b.good, "--vmpl", "4"), 2},
-		{"tcb is no tcb", base(b.good, "--min-tcb", "1,2"), 2},
-		{"no bundle", []string{"attest", "verify"}, 2},
-		{"unknown flag", base(b.good, "--force"), 2},
-		{"bundle missing", base(filepath.Join(b.dir, "missing.json")), 3},
-		{"policy missing", append(without(base(b.good), "--policy"), "--policy", filepath.Join(b.dir, "missing")), 3},
-		{"roots missing", append(without(base(b.good), "--roots"), "--roots", filepath.Join(b.dir, "missing")), 3},
-		{"roots empty", append(without(base(b.good), "--roots"), "--roots", otherRoots), 3},
+		{"host data by digest", append(without(base(b.good), "--policy"), "--host-data", hostData), 0},
+		{"report data by value", append(without(base(b.good), "--nonce"), "--report-data", reportData), 0},
+		{"as flag", append([]string{"attest", "verify", "--report", b.good}, base("")[3:]...), 0},
+		{"nothing asked", []string{"attest", "verify", b.good, "--roots", b.roots}, 0},
+		{"list of its root", base(b.good, "--crl", b.list(nil), "--require-crl"), 0},
+
+		{"two files", base(b.good, "--report", b.good), 1},
+		{"no file", []string{"attest", "verify"}, 1},
+		{"two arguments", base(b.good, b.good), 1},
+		{"unknown flag", base(b.good, "--force"), 1},
+		{"flag without value", base(b.good, "--vmpl"), 1},
+		{"short nonce", append(without(base(b.good), "--nonce"), "--nonce", "00"), 1},
+		{"nonce is no hex", append(without(base(b.good), "--nonce"), "--nonce", "xyz"), 1},
+		{"nonce and runtime data", base(b.good, "--runtime-data", b.policy), 1},
+		{"policy and initdata", base(b.good, "--initdata", b.policy), 1},
+		{"policy and host data", base(b.good, "--host-data", hostData), 1},
+		{"host data is no digest", append(without(base(b.good), "--policy"), "--host-data", "ab"), 1},
+		{"measurement is no digest", base(b.good, "--measurement", "ab"), 1},
+		{"unknown rule", base(b.good, "--report-data", "md5"), 1},
+		{"level 4", base(b.good, "--vmpl", "4"), 1},
+		{"tcb is no tcb", base(b.good, "--min-tcb", "1,2"), 1},
+		{"tcb out of range", base(b.good, "--min-tcb", "1,2,3,256"), 1},
+		{"firmware is no version", base(b.good, "--min-firmware", "1.55"), 1},
+		{"unknown product", base(b.good, "--product", "Naples"), 1},
+		{"unknown signer", base(b.good, "--signer", "ark"), 1},
+		{"unknown promise", base(b.good, "--guest-policy", "debug"), 1},
+		{"unknown platform", base(b.good, "--platform", "sme"), 1},
+		{"unknown identity", base(b.good, "--identity", "process"), 1},
+		{"unknown time", base(b.good, "--now", "yesterday"), 1},
+		{"entry without a policy", append(without(base(b.good), "--policy"), "--entry", "web"), 1},
+		{"endorsement of anybody", base(b.good, "--endorsement", b.policy), 1},
+		{"issuer without feed", base(b.good, "--endorsement-issuer", "did:x509:0:x"), 1},
+		{"file missing", base(filepath.Join(b.dir, "missing.json")), 1},
+		{"policy missing", append(without(base(b.good), "--policy"), "--policy", filepath.Join(b.dir, "missing")), 1},
+		{"roots missing", append(without(base(b.good), "--roots"), "--roots", filepath.Join(b.dir, "missing")), 1},
+		{"roots empty", append(without(base(b.good), "--roots"), "--roots", otherRoots), 1},
+		{"guest image absent", append(without(base(b.good), "--guest"), "--guest", filepath.Join(b.dir, "absent")), 1},
+		{"certificates missing", base(b.good, "--certs", filepath.Join(b.dir, "missing")), 1},
+		{"certificates are none", base(b.good, "--certs", b.policy), 1},
+		{"list is none", base(b.good, "--crl", b.policy), 1},
+		{"standard input twice", base("-", "--certs", "-"), 1},
+
+		{"no bundle", base(b.file("text.json", "hello")), 2},
+		{"bundle of another version", base(b.file("v2.json", `{"version":2,"type":"sev-snp"}`)), 2},
+		{"bundle with an unknown member", base(b.file("x.json", `{"version":1,"type":"sev-snp","x":1}`)), 2},
+		{"AMD's roots", without(base(b.good), "--roots"), 2},
+		{"signature broken", base(b.edited("flip.json", func(x *snp.Bundle) { x.Report[0x90] ^= 1 })), 2},
+		{"expired", base(b.good, "--now", "2099-01-01"), 2},
+		{"signature broken and other level", base(b.edited("flip2.json", func(x *snp.Bundle) { x.Report[0x90] ^= 1 }), "--vmpl", "1"), 2},
+
+		{"no certificates", base(b.edited("bare.json", func(x *snp.Bundle) { x.Certs = nil })), 3},
+		{"no endorsement", base(b.good, "--endorsement-issuer", "did:x509:0:x", "--feed", "f"), 3},
+		{"no preimage", base(b.good, "--identity", "pod"), 3},
+		{"no certificates and other level", base(b.edited("bare2.json", func(x *snp.Bundle) { x.Certs = nil }), "--vmpl", "1"), 3},
+
+		{"no list", base(b.good, "--require-crl"), 4},
+		{"revoked", base(b.good, "--crl", b.list(b.serial())), 4},
+		{"list expired", base(b.good, "--crl", b.list(nil), "--now", time.Now().AddDate(2, 0, 0).Format(time.DateOnly)), 4},
+		{"revoked and other level", base(b.good, "--crl", b.list(b.serial()), "--vmpl", "1"), 4},
+
+		{"other nonce", append(without(base(b.good), "--nonce"), "--nonce", strings.Repeat("ff", 16)), 5},
+		{"other rule", base(b.good, "--report-data", "raw"), 5},
+		{"other report data", append(without(base(b.good), "--nonce"), "--report-data", strings.Repeat("0", 128)), 5},
+		{"other runtime data", append(without(base(b.good), "--nonce"), "--runtime-data", b.policy), 5},
+		{"other measurement", append(without(base(b.good), "--guest"), "--measurement", strings.Repeat("ab", 48)), 5},
+		{"other policy", append(without(base(b.good), "--policy"), "--policy", b.file("other.rego", "package other\n")), 5},
+		{"newer firmware wanted", base(b.good, "--min-tcb", "11,0,0,0"), 5},
+		{"newer firmware at launch wanted", base(b.good, "--min-launch-tcb", "0,0,0,85"), 5},
+		{"newer firmware version wanted", base(b.good, "--min-firmware", "2.0.0"), 5},
+		{"newer guest wanted", base(b.good, "--min-guest-svn", "1"), 5},
+		{"newer report wanted", base(b.good, "--min-version", "5"), 5},
+		{"mitigation wanted", base(b.good, "--launch-mitigation", "1"), 5},
+		{"no smt wanted", base(b.good, "--no-smt"), 5},
+		{"single socket wanted", base(b.good, "--guest-policy", "single-socket"), 5},
+		{"newer abi wanted", base(b.good, "--guest-policy", "abi=1.55"), 5},
+		{"platform without smt wanted", base(b.good, "--platform", "no-smt,ecc"), 5},
+		{"other level", base(b.good, "--vmpl", "1"), 5},
+		{"other chip", base(b.good, "--chip-id", strings.Repeat("0", 127)+"1"), 5},
+		{"other product", base(b.good, "--product", "Milan", "--product", "Turin"), 5},
+		{"vlek wanted", base(b.good, "--signer", "vlek"), 5},
+		{"cloud wanted", base(b.good, "--csp", "AWS"), 5},
+		{"other family", base(b.good, "--family-id", strings.Repeat("1", 32)), 5},
+		{"other image", base(b.good, "--image-id", strings.Repeat("1", 32)), 5},
+		{"other report id", base(b.good, "--report-id", strings.Repeat("1", 64)), 5},
+		{"other report id of an agent", base(b.good, "--report-id-ma", strings.Repeat("1", 64)), 5},
+		{"id key wanted", base(b.good, "--id-key", strings.Repeat("1", 96)), 5},
+		{"author key wanted", base(b.good, "--author-key", strings.Repeat("1", 96)), 5},
+		{"id block wanted", base(b.good, "--require-id-block"), 5},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := run(context.Background(), c.args); got != c.want {
@@ -200,13 +333,13 @@ func TestAttestVerifyInitdata(t *testing.T) {
 		want         int
 	}{
 		{"policy alone", carry("1.json", plain, plain), []string{"--policy", b.policy}, 0},
-		{"more than the policy", carry("2.json", more, more), []string{"--policy", b.policy}, 1},
+		{"more than the policy", carry("2.json", more, more), []string{"--policy", b.policy}, 5},
 		{"more, and approved whole", carry("3.json", more, nil), []string{"--initdata", approved}, 0},
-		{"another document launched", carry("4.json", other, plain), []string{"--policy", b.policy}, 1},
-		{"another policy", carry("5.json", other, other), []string{"--policy", b.policy}, 1},
-		{"no document", carry("6.json", plain, nil), []string{"--policy", b.policy}, 1},
-		{"approved is not what was launched", carry("7.json", plain, plain), []string{"--initdata", approved}, 1},
-		{"approved is no document", carry("8.json", plain, plain), []string{"--initdata", b.policy}, 3},
+		{"another document launched", carry("4.json", other, plain), []string{"--policy", b.policy}, 5},
+		{"another policy", carry("5.json", other, other), []string{"--policy", b.policy}, 5},
+		{"no document", carry("6.json", plain, nil), []string{"--policy", b.policy}, 5},
+		{"approved is not what was launched", carry("7.json", plain, plain), []string{"--initdata", approved}, 5},
+		{"approved is no document", carry("8.json", plain, plain), []string{"--initdata", b.policy}, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			args := append([]string{"attest", "verify", c.bundle, "--nonce", testNonce, "--roots", b.roots, "--guest", b.img}, c.by...)
@@ -239,7 +372,7 @@ func TestAttestVerifyOutput(t *testing.T) {
 		t.Errorf("got %v and\n%s", err, text)
 	}
 	text, err = exec("--vmpl", "1")
-	if err == nil || !strings.Contains(text, "REFUSED") || !strings.Contains(text, "NO  vmpl") {
+	if err == nil || !strings.Contains(text, "REFUSED") || !strings.Contains(text, "FAIL  vmpl") {
 		t.Errorf("got %v and\n%s", err, text)
 	}
 	text, err = exec("--json")
