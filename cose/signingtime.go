@@ -23,7 +23,7 @@ func (m *Sign1) SigningTime() (t time.Time, ok bool, err error) {
 		return time.Time{}, false, nil
 	}
 	var tag cbor.RawTag
-	if err := tag.UnmarshalCBOR(raw); err != nil {
+	if err := strict.Unmarshal(raw, &tag); err != nil {
 		return time.Time{}, false, failf(ErrClaims, "%s: want a time with tag 0 or 1", labelSigningTime)
 	}
 	switch tag.Number {
