@@ -65,7 +65,7 @@ digest, vcpus-N.cose, or emulated.cose without --firmware.`,
 	f.StringVar(&b.launch.CPUType, "vcpu-type", measure.DefaultCPUType, "QEMU's processor model of these launches")
 	f.StringVar(&b.features, "guest-features", fmt.Sprintf("%#x", measure.DefaultGuestFeatures), "SEV_FEATURES of these launches")
 	f.BoolVar(&b.launch.NoFPUState, "no-fpu-state", false, "launches on hosts with kernels older than 6.10")
-	b.endorse.add(f)
+	b.endorse.add(cmd)
 	f.BoolVar(&b.asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
@@ -74,7 +74,7 @@ func (b *guestBuild) run(cmd *cobra.Command) error {
 	if err := b.check(cmd); err != nil {
 		return err
 	}
-	signer, err := b.endorse.signer(cmd.Flags(), b.o.Out)
+	signer, err := b.endorse.signer(cmd, b.o.Out)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
 	"github.com/cloister-cc/cloister/guest"
 	"github.com/cloister-cc/cloister/snp/measure"
@@ -22,7 +22,8 @@ type endorseFlags struct {
 	svn                 uint64
 }
 
-func (e *endorseFlags) add(f *pflag.FlagSet) {
+func (e *endorseFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.StringVar(&e.out, "endorsement", "", "directory to write a signed endorsement of each launch digest to")
 	f.StringVar(&e.key, "endorsement-key", "", "private key that signs, PEM: P-384 (ES384, the same bytes each time) or RSA (PS384)")
 	f.StringVar(&e.chain, "endorsement-chain", "", "its certificates, PEM, leaf first, root last")
@@ -36,7 +37,8 @@ func (e *endorseFlags) add(f *pflag.FlagSet) {
 var endorseNames = []string{"endorsement-key", "endorsement-chain", "endorsement-time", "endorsement-svn", "endorsement-issuer", "endorsement-feed"}
 
 // signer reads key and chain and tries them, before the time for a build is spent. It is nil if nothing is to be signed.
-func (e *endorseFlags) signer(f *pflag.FlagSet, image string) (*endorse.Signer, error) {
+func (e *endorseFlags) signer(cmd *cobra.Command, image string) (*endorse.Signer, error) {
+	f := cmd.Flags()
 	if e.out == "" {
 		for _, name := range endorseNames {
 			if f.Changed(name) {

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
 	"github.com/cloister-cc/cloister/cose"
 	"github.com/cloister-cc/cloister/cose/cosetest"
@@ -45,19 +45,19 @@ func newEndorseBench(t *testing.T) endorseBench {
 }
 
 // flags parses a command line of endorsement flags.
-func (b endorseBench) flags(t *testing.T, more ...string) (*endorseFlags, *pflag.FlagSet) {
+func (b endorseBench) flags(t *testing.T, more ...string) (*endorseFlags, *cobra.Command) {
 	t.Helper()
 	var e endorseFlags
-	f := pflag.NewFlagSet("", pflag.ContinueOnError)
-	e.add(f)
+	cmd := &cobra.Command{}
+	e.add(cmd)
 	args := append([]string{
 		"--endorsement", filepath.Join(b.dir, "endorsement"), "--endorsement-key", b.key, "--endorsement-chain", b.chain,
 		"--endorsement-time", cosetest.NotBefore.Add(time.Hour).Format(time.RFC3339), "--endorsement-svn", "7",
 	}, more...)
-	if err := f.Parse(args); err != nil {
+	if err := cmd.ParseFlags(args); err != nil {
 		t.Fatal(err)
 	}
-	return &e, f
+	return &e, cmd
 }
 
 // TestEndorseImage signs what measurements.json has, one document a digest, and reads each as a relying party does.

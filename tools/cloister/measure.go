@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/cloister-cc/cloister/guest"
 	"github.com/cloister-cc/cloister/snp/measure"
@@ -49,8 +48,8 @@ of kernel hashes alone, which no real launch can have.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return m.run(cmd) },
 	}
-	m.image.add(cmd.Flags())
-	m.launch.add(cmd.Flags())
+	m.image.add(cmd)
+	m.launch.add(cmd)
 	cmd.Flags().BoolVar(&m.ovmfOnly, "print-ovmf-hash", false, "print the launch digest of the firmware's own pages, for --ovmf-hash")
 	cmd.Flags().BoolVar(&m.asJSON, "json", false, "print JSON, with the hash of every input")
 	cmd.AddCommand(newIDBlockCommand())
@@ -59,7 +58,7 @@ of kernel hashes alone, which no real launch can have.`,
 
 func (m *measureFlags) run(cmd *cobra.Command) error {
 	if m.launch.firmware == "" {
-		if name := m.launch.given(cmd.Flags()); name != "" || m.ovmfOnly {
+		if name := m.launch.given(cmd); name != "" || m.ovmfOnly {
 			return &usageError{fmt.Errorf("measure: --%s says how a firmware is launched, and none is given (--firmware FILE)", orElse(name, "print-ovmf-hash"))}
 		}
 		if m.image.none {
@@ -68,12 +67,12 @@ func (m *measureFlags) run(cmd *cobra.Command) error {
 	}
 	var out measured
 	if m.launch.firmware != "" {
-		if err := m.launch.resolve(cmd.Flags()); err != nil {
+		if err := m.launch.resolve(cmd); err != nil {
 			return err
 		}
 	}
-	if m.image.wanted(cmd.Flags(), m.launch) && !m.ovmfOnly {
-		h, err := m.image.hashes(cmd.Flags())
+	if m.image.wanted(cmd, m.launch) && !m.ovmfOnly {
+		h, err := m.image.hashes(cmd)
 		if err != nil {
 			return err
 		}
@@ -92,7 +91,8 @@ type imageFlags struct {
 	none                         bool
 }
 
-func (i *imageFlags) add(f *pflag.FlagSet) {
+func (i *imageFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.StringVar(&i.dir, "guest", os.Getenv(guestEnv), "directory of the guest image (default $"+guestEnv+", else out/guest)")
 	f.StringVar(&i.kernel, "kernel", "", "kernel file, instead of a guest image")
 	f.StringVar(&i.initrd, "initrd", "", "initrd file")
@@ -100,21 +100,22 @@ func (i *imageFlags) add(f *pflag.FlagSet) {
 	f.BoolVar(&i.none, "no-kernel", false, "no kernel is booted directly: measure firmware and processors alone")
 }
 
-func (i *imageFlags) oneByOne(f *pflag.FlagSet) bool {
+func (i *imageFlags) oneByOne(cmd *cobra.Command) bool {
+	f := cmd.Flags()
 	return f.Changed("kernel") || f.Changed("initrd") || f.Changed("cmdline")
 }
 
 // wanted says whether kernel files are measured: when they are named, and where a launch cannot be without.
-func (i *imageFlags) wanted(f *pflag.FlagSet, l launchFlags) bool {
-	named := i.oneByOne(f) || f.Changed("guest")
+func (i *imageFlags) wanted(cmd *cobra.Command, l launchFlags) bool {
+	named := i.oneByOne(cmd) || cmd.Flags().Changed("guest")
 	return !i.none && (named || l.firmware == "" || (l.launch.VMM == measure.QEMU && l.svsm == ""))
 }
 
-func (i *imageFlags) hashes(f *pflag.FlagSet) (measure.Hashes, error) {
-	if !i.oneByOne(f) {
+func (i *imageFlags) hashes(cmd *cobra.Command) (measure.Hashes, error) {
+	if !i.oneByOne(cmd) {
 		return measureImage(guestDir(i.dir))
 	}
-	if i.kernel == "" || i.initrd == "" || f.Changed("guest") {
+	if i.kernel == "" || i.initrd == "" || cmd.Flags().Changed("guest") {
 		return measure.Hashes{}, &usageError{errors.New("measure: want --guest, or all of --kernel, --initrd and --cmdline")}
 	}
 	return measure.HashFiles(i.kernel, i.initrd, i.cmdline)

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
 	"github.com/cloister-cc/cloister/snp/measure"
 )
@@ -35,7 +35,8 @@ var launchNames = []string{
 	"vcpus", "vcpu-type", "vcpu-sig", "vcpu-family", "vcpu-model", "vcpu-stepping", "vmm", "guest-features", "no-fpu-state", "ovmf-hash", "svsm", "vars-size",
 }
 
-func (l *launchFlags) add(f *pflag.FlagSet) {
+func (l *launchFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.StringVar(&l.firmware, "firmware", "", "OVMF image, as a file")
 	f.StringVar(&l.vcpus, "vcpus", "1", "number of virtual processors, or a range: 2, 1-64")
 	f.StringVar(&l.cpuType, "vcpu-type", measure.DefaultCPUType, "QEMU's processor model: EPYC, EPYC-Rome, EPYC-Milan, EPYC-Genoa, EPYC-Turin, or a version (EPYC-v4)")
@@ -52,15 +53,15 @@ func (l *launchFlags) add(f *pflag.FlagSet) {
 }
 
 // given names a launch flag that was set.
-func (l *launchFlags) given(f *pflag.FlagSet) string {
-	if i := slices.IndexFunc(launchNames, f.Changed); i >= 0 {
+func (l *launchFlags) given(cmd *cobra.Command) string {
+	if i := slices.IndexFunc(launchNames, cmd.Flags().Changed); i >= 0 {
 		return launchNames[i]
 	}
 	return ""
 }
 
 // resolve turns the texts into a launch. It reads no file.
-func (l *launchFlags) resolve(f *pflag.FlagSet) error {
+func (l *launchFlags) resolve(cmd *cobra.Command) error {
 	l.launch = measure.Launch{VMM: measure.VMM(l.vmm), NoFPUState: l.noFPU}
 	var err error
 	if l.launch.VMM != measure.QEMU && l.launch.VMM != measure.EC2 && l.launch.VMM != measure.GCE {
@@ -79,11 +80,12 @@ func (l *launchFlags) resolve(f *pflag.FlagSet) error {
 		}
 		l.launch.Firmware = &d
 	}
-	l.launch.CPU, err = l.cpu(f)
+	l.launch.CPU, err = l.cpu(cmd)
 	return err
 }
 
-func (l *launchFlags) cpu(f *pflag.FlagSet) (measure.CPU, error) {
+func (l *launchFlags) cpu(cmd *cobra.Command) (measure.CPU, error) {
+	f := cmd.Flags()
 	parts := f.Changed("vcpu-family") || f.Changed("vcpu-model") || f.Changed("vcpu-stepping")
 	ways := 0
 	for _, given := range []bool{f.Changed("vcpu-type"), f.Changed("vcpu-sig"), parts} {
