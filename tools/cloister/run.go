@@ -50,7 +50,7 @@ protects nobody, because whoever runs the command chose what may run. The exit c
 0 or the command was interrupted, 1 when something was refused or failed.`,
 		Example: `  cloister run demo/pod.yaml --images out/images --guest out/guest
   cloister run demo/pod.yaml --images out/images --guest out/guest --policy policy.rego -p 8080:8080
-  cloister run demo/pod.yaml --images out/images --guest out/guest --initdata --tee snp --firmware /usr/share/ovmf/OVMF.fd`,
+  cloister run demo/pod.yaml --images out/images --guest out/guest --initdata --tee snp --firmware OVMF.amdsev.fd`,
 		Args: exactly("POD"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.file, r.stdout, r.stderr = args[0], cmd.OutOrStdout(), cmd.ErrOrStderr()
