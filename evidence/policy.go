@@ -11,6 +11,7 @@ import (
 	"github.com/cloister-cc/cloister/enforcer"
 	"github.com/cloister-cc/cloister/enforcer/aci"
 	"github.com/cloister-cc/cloister/enforcer/entry"
+	"github.com/cloister-cc/cloister/enforcer/point"
 	"github.com/cloister-cc/cloister/snp/identity"
 	"github.com/cloister-cc/cloister/snp/verify"
 )
@@ -58,6 +59,8 @@ func (p *Policy) podOnly() string {
 	switch {
 	case p.err != nil:
 		return p.err.Error()
+	case p.openExec():
+		return "the policy is so old that any process may be executed in its containers: which entry one is, no agent can say"
 	case !named.Match(p.text) || !p.grants():
 		return "the policy names no " + grantPrefix + " grant: every unprivileged container gets the report device"
 	}
@@ -102,10 +105,15 @@ func reaches(c *entry.Container) string {
 }
 
 // harmless are capabilities that open no way to the report device: the default set of unprivileged containers (an agent lets none make
-// device nodes), and some that workloads ask for. With others, CAP_SYS_ADMIN first, a container can mount the kernel's own interface to reports, or read another
-// process.
-var harmless = append(aci.UnprivilegedCapabilities(),
-	"CAP_NET_ADMIN", "CAP_NET_BROADCAST", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_NICE", "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_LEASE")
+// device nodes), and MoreCapabilities. With others, CAP_SYS_ADMIN first, a container can mount the kernel's own interface to reports, or read another process.
+var harmless = append(aci.UnprivilegedCapabilities(), MoreCapabilities()...)
+
+// MoreCapabilities are those beyond the default set that a container may have and still be told from others by its evidence.
+func MoreCapabilities() []string {
+	return []string{
+		"CAP_NET_ADMIN", "CAP_NET_BROADCAST", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_NICE", "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_LEASE",
+	}
+}
 
 // ofDevice takes more than the exact source: whatever else begins like it means no good, and the paths of some sources are patterns, which need not match where they
 // begin.
@@ -129,12 +137,29 @@ func (p *Policy) grants() bool {
 		slices.ContainsFunc(p.plain.Data.PlatformRules, func(r *entry.PlatformRule) bool { return slices.ContainsFunc(r.Mounts, ofAgent) })
 }
 
+// openExec says whether the policy is older than exec_in_container and has no rule for it.
+func (p *Policy) openExec() bool {
+	if p.plain.Delegated[string(point.ExecInContainer)] {
+		return false
+	}
+	api, _ := point.ParseVersion(p.plain.APIVersion)
+	reason, use := point.RowByName(point.ExecInContainer).Missing(api, false)
+	return reason == "" && use == point.FallbackAllow
+}
+
 // CheckEntries holds a preimage against the policy: there are entries, each exists, and each of the text's own has the layers and arguments that the preimage says the
-// container has. Entries of fragments are held against the fragments that the policy allows; what is in them this text does not show.
+// container has. Entries of fragments are held against the fragments that the policy allows; what is in them this text does not show. Under a policy that is not plain, or
+// that lets any process be executed, agents name no entries, and there must be none.
 func (p *Policy) CheckEntries(pre *identity.Preimage) error {
 	switch {
+	case p.err != nil && len(pre.Entries) > 0:
+		return fmt.Errorf("got %d entries: %w", len(pre.Entries), p.err)
 	case p.err != nil:
-		return p.err
+		return nil
+	case p.openExec() && len(pre.Entries) > 0:
+		return fmt.Errorf("got %d entries, of a policy whose containers no agent can tell apart", len(pre.Entries))
+	case p.openExec():
+		return nil
 	case len(pre.Entries) == 0:
 		return errors.New("got no entry")
 	}

@@ -50,6 +50,12 @@ func policy(more string, containers ...container) string {
 	return b.String()
 }
 
+// withoutExec is a policy of some api version without a rule for exec_in_container.
+func withoutExec(text, api string) string {
+	text = strings.Replace(text, "exec_in_container := data.framework.exec_in_container\n", "", 1)
+	return strings.Replace(text, `api_version := "0.12.0"`, `api_version := "`+api+`"`, 1)
+}
+
 func changed(f func(*container)) container {
 	c := attested()
 	f(&c)
@@ -98,6 +104,8 @@ func TestIdentity(t *testing.T) {
 		{"own-create", strings.Replace(policy("", attested()), "create_container := data.framework.create_container", `create_container := {"allowed": true}`, 1), "not plain"},
 		{"other-dialect", "package agent_policy\n\n# cloister://attest\ndefault AllowRequestsFailingPolicy := true\n", "not plain"},
 		{"empty", "", "not plain"},
+		{"older-than-exec", withoutExec(policy("", attested()), "0.1.0"), "so old that any process"},
+		{"new-and-no-exec", withoutExec(policy("", attested()), "0.12.0"), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, why := evidence.ReadPolicy([]byte(c.text)).Identity()
@@ -160,8 +168,15 @@ func TestCheckEntries(t *testing.T) {
 			}
 		})
 	}
-	if err := evidence.ReadPolicy([]byte("package policy\nx := 1")).CheckEntries(web()); err == nil {
-		t.Error("a policy that is not plain has entries")
+	none := web()
+	none.Entries = nil
+	for name, text := range map[string]string{"not plain": "package policy\nx := 1", "too old": withoutExec(text, "0.1.0")} {
+		if err := evidence.ReadPolicy([]byte(text)).CheckEntries(web()); err == nil {
+			t.Errorf("a policy that is %s has entries", name)
+		}
+		if err := evidence.ReadPolicy([]byte(text)).CheckEntries(none); err != nil {
+			t.Errorf("no entries under a policy that is %s: %v", name, err)
+		}
 	}
 	nested := strings.Replace(text, `["external_processes"]`, `["fragments"]`, 1)
 	p := web()

@@ -143,7 +143,7 @@ func (a *attestVerify) bindData(exp *verify.Expectations, f *verify.File, in inp
 		if err != nil {
 			return err
 		}
-		if len(f.Evidence.Preimage) > 0 && !a.flags.Changed("report-data") || exp.ReportData != nil {
+		if len(f.Evidence.Preimage) > 0 && !a.asked("report-data") || exp.ReportData != nil {
 			exp.Nonce = nonce // in the preimage, which REPORT_DATA is the hash of
 			return nil
 		}
@@ -188,8 +188,11 @@ func (a *attestVerify) bindIdentity(exp *verify.Expectations, ev *verify.Evidenc
 
 // entryWanted holds what the container can be against --entry: each entry that is left must be wanted, for nobody knows which of them it is.
 func (a *attestVerify) entryWanted(policy *evidence.Policy, p *identity.Preimage) error {
-	if len(a.entries) == 0 {
+	switch {
+	case len(a.entries) == 0:
 		return nil
+	case len(p.Entries) == 0:
+		return fmt.Errorf("the evidence names no entry, want %q", a.entries)
 	}
 	for _, e := range p.Entries {
 		var names []string // of a fragment's entry none: --entry speaks of the policy's own text

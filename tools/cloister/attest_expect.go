@@ -128,7 +128,7 @@ func (a *attestVerify) digests(exp *verify.Expectations) (err error) {
 
 // versions reads the floors. A flag given as zero is asked for like any other.
 func (a *attestVerify) versions(exp *verify.Expectations) (err error) {
-	asked := a.flags.Changed
+	asked := a.asked
 	if asked("min-guest-svn") {
 		exp.MinGuestSVN = &a.guestSVN
 	}
@@ -267,7 +267,7 @@ func (a *attestVerify) lists(exp *verify.Expectations) error {
 // endorsed reads whose endorsement counts. An endorsement of nobody in particular proves nothing.
 func (a *attestVerify) endorsed(exp *verify.Expectations) error {
 	switch {
-	case len(a.issuers) == 0 && (a.endorsement != "" || a.feed != "" || a.flags.Changed("min-svn")):
+	case len(a.issuers) == 0 && (a.endorsement != "" || a.feed != "" || a.asked("min-svn")):
 		return errors.New("attest verify: no issuer given whose endorsement counts (--endorsement-issuer DID): anybody can sign one")
 	case len(a.issuers) == 0:
 		return nil

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/cloister-cc/cloister/snp/verify"
 )
@@ -45,8 +44,8 @@ type attestVerify struct {
 	entries                                 []string
 	eventLog                                bool
 
-	json  bool
-	flags *pflag.FlagSet
+	json bool
+	cmd  *cobra.Command // for which flags were given
 }
 
 const attestVerifyLong = `Verify judges evidence offline: signature, certificate chain, chip, firmware versions, debugging and migration always, and each field
@@ -87,7 +86,7 @@ func newAttestVerifyCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a.file, a.flags = a.report, cmd.Flags()
+			a.file, a.cmd = a.report, cmd
 			if len(args) == 1 {
 				a.file = args[0]
 			}
@@ -95,13 +94,14 @@ func newAttestVerifyCommand() *cobra.Command {
 		},
 	}
 	cmd.SetFlagErrorFunc(asVerifyUsage)
-	a.inputFlags(cmd.Flags())
-	a.expectationFlags(cmd.Flags())
-	a.identityFlags(cmd.Flags())
+	a.inputFlags(cmd)
+	a.expectationFlags(cmd)
+	a.identityFlags(cmd)
 	return cmd
 }
 
-func (a *attestVerify) inputFlags(f *pflag.FlagSet) {
+func (a *attestVerify) inputFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.StringVar(&a.report, "report", "", "file of evidence, instead of the argument")
 	f.StringArrayVar(&a.certs, "certs", nil, "file of certificates, repeatable: PEM, DER, certificate table or THIM's JSON")
 	f.StringArrayVar(&a.crls, "crl", nil, "file of a revocation list, repeatable: DER or PEM")
@@ -112,7 +112,8 @@ func (a *attestVerify) inputFlags(f *pflag.FlagSet) {
 	f.BoolVar(&a.json, "json", false, "print the verdict as JSON")
 }
 
-func (a *attestVerify) expectationFlags(f *pflag.FlagSet) {
+func (a *attestVerify) expectationFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.StringVar(&a.policy, "policy", "", "HOST_DATA must be the digest of this policy; of an initdata document that carries it, if the document holds nothing else")
 	f.StringVar(&a.initdata, "initdata", "", "HOST_DATA must be the digest that this initdata document declares")
 	f.StringVar(&a.hostData, "host-data", "", "HOST_DATA must be this, 64 hex digits")
@@ -151,11 +152,15 @@ func (a *attestVerify) expectationFlags(f *pflag.FlagSet) {
 	f.BoolVar(&a.idBlock, "require-id-block", false, "refuse guests launched without an ID block")
 }
 
-func (a *attestVerify) identityFlags(f *pflag.FlagSet) {
+func (a *attestVerify) identityFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.StringVar(&a.identity, "identity", "", "what the evidence must be of: container, or pod if either will do")
 	f.StringArrayVar(&a.entries, "entry", nil, "policy entry that the container must be, by name, id or position, repeatable")
 	f.BoolVar(&a.eventLog, "require-event-log", false, "refuse evidence without the event log whose head it binds")
 }
+
+// asked says whether a flag was given, with whatever value.
+func (a *attestVerify) asked(flag string) bool { return a.cmd.Flags().Changed(flag) }
 
 // asVerifyUsage gives errors of usage this command's own exit code: 2 is a forged signature here.
 func asVerifyUsage(cmd *cobra.Command, err error) error {
