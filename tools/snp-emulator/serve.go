@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/cloister-cc/cloister/snp/emulator"
@@ -43,11 +44,13 @@ func serve(ctx context.Context, args []string) (err error) {
 		}
 	}()
 	if f.cuse != "" && params.Serves(emulator.IoctlOnly) {
-		d, err := serveCUSE(proc, f.cuse, f.device)
+		d, err := serveCUSE(ctx, proc, f.cuse, f.device)
+		if d != nil {
+			devices = append(devices, d)
+		}
 		if err != nil {
 			return err
 		}
-		devices = append(devices, d)
 	}
 	if f.tsm != "" && params.Serves(emulator.ConfigfsOnly) {
 		d, err := emulator.ServeTSM(proc, f.tsm)
@@ -140,7 +143,8 @@ func readParams(path string) (emulator.TEEParams, error) {
 	return emulator.ReadTEEDisk(f)
 }
 
-func serveCUSE(proc *emulator.Processor, path, device string) (*emulator.Device, error) {
+// serveCUSE returns when the device's node is there.
+func serveCUSE(ctx context.Context, proc *emulator.Processor, path, device string) (*emulator.Device, error) {
 	cuse, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
@@ -149,7 +153,9 @@ func serveCUSE(proc *emulator.Processor, path, device string) (*emulator.Device,
 	if err != nil {
 		return nil, errors.Join(err, cuse.Close())
 	}
-	return d, nil
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return d, awaitNode(ctx, filepath.Join("/dev", device))
 }
 
 // waitFor returns when ctx ends (no error) or a device is gone (its error).
