@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// cache remembers what was verified, by hash, and forgets the oldest. Only successes are kept: nothing that a host makes up can push
-// them out without signatures of a pinned root.
+// cache remembers what was verified, by hash, and forgets the oldest. Only successes are kept: chains and revocation lists that a host makes up push none
+// out, for want of a pinned root's signature.
 type cache[V any] struct {
 	mu    sync.RWMutex
 	byKey map[[sha256.Size]byte]V

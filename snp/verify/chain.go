@@ -2,12 +2,9 @@ package verify
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
 	"slices"
 	"strings"
 	"time"
@@ -28,14 +25,6 @@ type link struct {
 
 // chains are the ways that a set of certificates gives. More than one when certificates of several chips or versions are kept together.
 type chains struct{ links []*link }
-
-// given are the certificates that came with the evidence, by what they were said to be.
-type given struct {
-	leaf, ask, ark []byte   // of the host's table
-	cpu            []byte   // of the host's table: the processor, which certifies nothing
-	crl            []byte   // of the host's table
-	more           [][]byte // besides
-}
 
 // failure is a check that a set of certificates does not pass.
 type failure struct {
@@ -72,7 +61,7 @@ func (v *Verifier) link(j judge, r *snp.Report, ev *Evidence, exp *Expectations)
 	j.v.Line, j.v.Signer, j.v.Root = l.says.line, l.signer, l.root
 	j.v.TestOnly = isTestOnly(l.anchor.cert)
 	j.set(checkCertificates, true, kind, kind)
-	j.set(checkCertificate, true, "AMD's form", "AMD's form")
+	j.set(checkCertificate, true, wantForm, wantForm)
 	j.set(checkSigner, true, kind, l.says.kind())
 	j.set(checkChain, true, "a pinned root", l.path)
 	j.line(l, kind)
@@ -83,97 +72,15 @@ func (v *Verifier) link(j judge, r *snp.Report, ev *Evidence, exp *Expectations)
 	return l
 }
 
-func kindOf(signer uint32) string {
-	switch signer {
-	case snp.SignerVCEK:
-		return kindVCEK
-	case snp.SignerVLEK:
-		return kindVLEK
-	}
-	return ""
-}
-
-const wantTable = "well formed"
-
-// collect takes the certificates apart without parsing one.
-func collect(ev *Evidence, kind string) (g given, err error) {
-	if len(ev.Certs) > maxCerts {
-		return g, fmt.Errorf("got %d certificates beside the table, want at most %d", len(ev.Certs), maxCerts)
-	}
-	total := len(ev.Table)
-	for i, c := range ev.Certs {
-		if total += len(c); len(c) > maxCert {
-			return g, fmt.Errorf("certificate %d: got %d bytes, want at most %d", i, len(c), maxCert)
-		}
-	}
-	if total > maxCertData {
-		return g, fmt.Errorf("got %d bytes of certificates, want at most %d", total, maxCertData)
-	}
-	g.more = ev.Certs
-	table, err := snp.ParseCerts(ev.Table)
-	if err != nil {
-		return g, err
-	}
-	guid := snp.GUIDVCEK
-	if kind == kindVLEK {
-		guid = snp.GUIDVLEK
-	}
-	for _, c := range table {
-		var to *[]byte
-		limit := maxCert
-		switch c.GUID {
-		case guid:
-			to = &g.leaf
-		case snp.GUIDASK:
-			to = &g.ask
-		case snp.GUIDARK:
-			to = &g.ark
-		case snp.GUIDCPU:
-			to = &g.cpu
-		case snp.GUIDCRL:
-			to, limit = &g.crl, maxCRL
-		default:
-			continue
-		}
-		if *to != nil {
-			return g, fmt.Errorf("certificate table: got two entries %s, want one", c.GUID)
-		}
-		if len(c.Data) > limit {
-			return g, fmt.Errorf("certificate table: entry %s: got %d bytes, want at most %d", c.GUID, len(c.Data), limit)
-		}
-		*to = c.Data
-	}
-	return g, nil
-}
-
-// hash is over everything that decides which chains there are: the kind of key and every certificate, whole. A TCB that a certificate names, all parts of
-// it, is so part of the key.
-func (g *given) hash(kind string) (key [sha256.Size]byte) {
-	h := sha256.New()
-	h.Write([]byte(kind))
-	for _, b := range [...][]byte{g.leaf, g.ask, g.ark} {
-		hashOne(h, b)
-	}
-	for _, b := range g.more {
-		hashOne(h, b)
-	}
-	h.Sum(key[:0])
-	return key
-}
-
-func hashOne(h hash.Hash, b []byte) {
-	var n [8]byte
-	binary.LittleEndian.PutUint64(n[:], uint64(len(b)))
-	h.Write(n[:])
-	h.Write(b)
-}
-
-const wantChain = "certificates that lead to a pinned root"
+const (
+	wantChain = "certificates that lead to a pinned root"
+	wantForm  = "AMD's form"
+)
 
 // build checks every certificate at hand. One that leads nowhere is refused even if the chain holds without it: evidence with a stranger's certificate in it is not what
 // it says it is.
 func (v *Verifier) build(g *given, kind string) (*chains, *failure) {
-	leaves, others, bad := v.sort(g, kind)
+	leaves, others, bad := g.parse(kind)
 	if bad != nil {
 		return nil, bad
 	}
@@ -190,9 +97,12 @@ func (v *Verifier) build(g *given, kind string) (*chains, *failure) {
 			return nil, fail(checkChain, wantChain, err)
 		}
 	}
+	if len(leaves) == 0 {
+		return v.callers(issuers, kind)
+	}
 	out := &chains{}
 	for _, leaf := range leaves {
-		l, bad := v.chain(leaf, issuers, kind)
+		l, bad := v.chain(leaf, issuers)
 		if bad != nil {
 			return nil, bad
 		}
@@ -201,37 +111,25 @@ func (v *Verifier) build(g *given, kind string) (*chains, *failure) {
 	return out, nil
 }
 
-// sort parses the certificates and tells endorsement keys' from authorities'.
-func (v *Verifier) sort(g *given, kind string) (leaves, others []*x509.Certificate, bad *failure) {
-	wantCert := "a certificate"
-	if g.leaf != nil {
-		cert, err := x509.ParseCertificate(g.leaf)
-		if err != nil {
-			return nil, nil, fail(checkCertificate, wantCert, fmt.Errorf("%s: %w", kind, err))
-		}
-		leaves = append(leaves, cert)
-	}
-	for _, der := range append([][]byte{g.ask, g.ark}, g.more...) {
-		if der == nil {
+// callers looks for the endorsement key's certificate among the caller's own, where those that do not fit are no fault.
+func (v *Verifier) callers(issuers []*authority, kind string) (*chains, *failure) {
+	out := &chains{}
+	bad := &failure{checkCertificates, "the certificate of the report's " + kind, "none"}
+	for _, leaf := range v.roots.leaves {
+		if leaf.says.kind() != kind {
 			continue
 		}
-		cert, err := x509.ParseCertificate(der)
-		switch {
-		case err != nil:
-			return nil, nil, fail(checkChain, wantCert, err)
-		case hasAMDExtension(cert):
-			leaves = append(leaves, cert)
-		default:
-			others = append(others, cert)
+		l, reason := v.chain(leaf, issuers)
+		if reason != nil {
+			bad = reason
+			continue
 		}
+		out.links = append(out.links, l)
 	}
-	if len(leaves) == 0 {
-		leaves = v.roots.leaves
+	if len(out.links) == 0 {
+		return nil, bad
 	}
-	if len(leaves) == 0 {
-		return nil, nil, &failure{checkCertificates, "the certificate of the report's " + kind, "none"}
-	}
-	return leaves, others, nil
+	return out, nil
 }
 
 // pinned says whether a root that came with the evidence has a pinned root's key.
@@ -261,41 +159,33 @@ func (v *Verifier) anchorOf(cert *x509.Certificate) (*authority, error) {
 }
 
 // chain checks one endorsement key's certificate. A root's signature is checked before a key below it is used.
-func (v *Verifier) chain(leaf *x509.Certificate, issuers []*authority, kind string) (*link, *failure) {
-	says, err := parseEndorsement(leaf)
-	if err != nil {
-		return nil, fail(checkCertificate, "AMD's form", err)
-	}
-	if says.kind() != kind {
-		return nil, &failure{checkSigner, kind, says.kind()}
-	}
-	missing := &failure{checkCertificates, fmt.Sprintf("the certificate of %.128q", leaf.Issuer.CommonName), "none"}
+func (v *Verifier) chain(leaf endorsed, issuers []*authority) (*link, *failure) {
 	var reason error
 	for _, by := range issuers {
-		if !bytes.Equal(leaf.RawIssuer, by.cert.RawSubject) {
+		if !bytes.Equal(leaf.cert.RawIssuer, by.cert.RawSubject) {
 			continue
 		}
 		anchor, err := v.anchorOf(by.cert)
 		if err == nil {
-			err = signedBy(leaf, by.cert)
+			err = signedBy(leaf.cert, by.cert)
 		}
 		if err == nil {
-			return newLink(leaf, says, by, anchor), nil
+			return newLink(leaf, by, anchor), nil
 		}
 		reason = errors.Join(reason, err)
 	}
 	if reason != nil {
 		return nil, fail(checkChain, wantChain, reason)
 	}
-	return nil, missing
+	return nil, &failure{checkCertificates, fmt.Sprintf("the certificate of %.128q", leaf.cert.Issuer.CommonName), "none"}
 }
 
-func newLink(leaf *x509.Certificate, says *endorsement, by, anchor *authority) *link {
+func newLink(leaf endorsed, by, anchor *authority) *link {
 	l := &link{
-		leaf: leaf, says: says, by: by, anchor: anchor,
-		signer: leaf.Subject.String(), root: anchor.cert.Subject.String(), tcbText: says.tcb.String(),
+		leaf: leaf.cert, says: leaf.says, by: by, anchor: anchor,
+		signer: leaf.cert.Subject.String(), root: anchor.cert.Subject.String(), tcbText: leaf.says.tcb.String(),
 		path:      by.cert.Subject.CommonName + ", " + anchor.cert.Subject.CommonName,
-		notBefore: leaf.NotBefore, notAfter: leaf.NotAfter,
+		notBefore: leaf.cert.NotBefore, notAfter: leaf.cert.NotAfter,
 	}
 	for _, a := range []*authority{by, anchor} {
 		if a.cert.NotBefore.After(l.notBefore) {
@@ -305,7 +195,7 @@ func newLink(leaf *x509.Certificate, says *endorsement, by, anchor *authority) *
 			l.notAfter = a.cert.NotAfter
 		}
 	}
-	l.product, _, _ = strings.Cut(says.product, "-")
+	l.product, _, _ = strings.Cut(leaf.says.product, "-")
 	l.crlText = "a list of " + anchor.cert.Subject.CommonName
 	l.validText = l.notBefore.UTC().Format(time.RFC3339) + " to " + l.notAfter.UTC().Format(time.RFC3339)
 	return l

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -131,7 +132,7 @@ func (p *payload) svn(claimed *int64) (uint64, error) {
 }
 
 // statement judges the endorsement of the measurement, if the caller says whose word it takes. Without that an endorsement proves nothing: anybody can sign one.
-func (j judge) statement(r *snp.Report, ev *Evidence, exp *Expectations) {
+func (v *Verifier) statement(j judge, r *snp.Report, ev *Evidence, exp *Expectations) {
 	if exp.Endorsement == nil {
 		j.notAsked(checkEndorsement, checkEndorsementSignature, checkEndorsementIssuer, checkEndorsementFeed, checkEndorsementSVN, checkEndorsementMeasurement)
 		return
@@ -140,9 +141,9 @@ func (j judge) statement(r *snp.Report, ev *Evidence, exp *Expectations) {
 		return
 	}
 	want := "PS384 or ES384, certificates valid when it signed"
-	e, err := ReadEndorsement(ev.Endorsement)
+	e, err := v.endorsement(ev.Endorsement)
 	if err == nil {
-		err = e.verify(exp.Now)
+		err = e.checkTimes(exp.Now)
 	}
 	if err != nil {
 		j.set(checkEndorsementSignature, false, want, err.Error())
@@ -152,15 +153,36 @@ func (j judge) statement(r *snp.Report, ev *Evidence, exp *Expectations) {
 	j.statedBy(r, e, exp.Endorsement)
 }
 
-// verify checks chain and signature, and that no certificate had expired or was not yet valid when the signer says it signed. Certificates of signers live for a
-// year and endorsements for longer, so the time of the verification does not count, but nobody signed in the future.
-func (e *Endorsement) verify(now time.Time) error {
+// endorsement reads one and checks chain and signature, or remembers that it did.
+func (v *Verifier) endorsement(raw []byte) (*Endorsement, error) {
+	if len(raw) > MaxEndorsement {
+		return nil, fmt.Errorf("got %d bytes, want at most %d", len(raw), MaxEndorsement)
+	}
+	key := sha256.Sum256(raw)
+	if e, ok := v.endorsements.get(key); ok {
+		return e, nil
+	}
+	e, err := ReadEndorsement(raw)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.checkSignature(); err != nil {
+		return nil, err
+	}
+	v.endorsements.put(key, e)
+	return e, nil
+}
+
+func (e *Endorsement) checkSignature() error {
 	if e.Algorithm != cose.PS384 && e.Algorithm != cose.ES384 {
 		return fmt.Errorf("got algorithm %d, want PS384 (%d) or ES384 (%d)", e.Algorithm, cose.PS384, cose.ES384)
 	}
-	if err := e.message.Verify(); err != nil {
-		return err
-	}
+	return e.message.Verify()
+}
+
+// checkTimes wants every certificate to have been valid when the signer says it signed. Certificates of signers live for a year and endorsements for longer, so the
+// time of the verification does not count, but nobody signed in the future.
+func (e *Endorsement) checkTimes(now time.Time) error {
 	if e.SignedAt.IsZero() {
 		return errors.New("got no signing time, without which nobody can tell whether the certificates were valid")
 	}

@@ -139,7 +139,11 @@ func unmarshal[T any](ext map[string][]byte, oid, params string) (v T, err error
 	return v, nil
 }
 
+// ia5 reads a text. The decoder takes any kind of string there, so the tag is looked at first.
 func ia5(ext map[string][]byte, oid string) (string, error) {
+	if v := ext[oid]; len(v) > 0 && v[0] != asn1.TagIA5String {
+		return "", fmt.Errorf("endorsement certificate: extension %s.%s: got tag %d, want an IA5 string", amdArc, oid, v[0])
+	}
 	return unmarshal[string](ext, oid, "ia5")
 }
 

@@ -38,11 +38,18 @@ func testAuthority(t testing.TB) *emulator.Authority {
 	return a
 }
 
+// authorityEnv tells the workers of a fuzzing run, which are processes of their own, where the keys are.
+const authorityEnv = "CLOISTER_TEST_AUTHORITY"
+
 func TestMain(m *testing.M) {
+	if authorityDir = os.Getenv(authorityEnv); authorityDir != "" {
+		os.Exit(m.Run())
+	}
 	var err error
 	if authorityDir, err = os.MkdirTemp("", "cloister-authority-"); err != nil {
 		panic(err)
 	}
+	os.Setenv(authorityEnv, authorityDir)
 	code := m.Run()
 	os.RemoveAll(authorityDir)
 	os.Exit(code)
@@ -237,11 +244,13 @@ func failed(v *verify.Verdict) string {
 	return strings.Join(names, ",")
 }
 
-func status(v *verify.Verdict, name string) verify.Status {
+func status(v *verify.Verdict, name string) verify.Status { return check(v, name).Status }
+
+func check(v *verify.Verdict, name string) verify.Check {
 	for _, c := range v.Checks {
 		if c.Name == name {
-			return c.Status
+			return c
 		}
 	}
-	return ""
+	return verify.Check{}
 }

@@ -96,3 +96,70 @@ func identityMutants() []mutant {
 		}}.wanting(identityExpectations),
 	}
 }
+
+// TestIdentity: evidence names a container only if the policy that HOST_DATA binds lets nobody else get a report.
+func TestIdentity(t *testing.T) {
+	v := testVerifier(t)
+	s := machine{"Genoa", false, 3}.sample(t, nil)
+	for _, c := range []struct {
+		name   string
+		edit   func(*verify.Evidence)
+		expect func(*verify.Expectations)
+		want   verify.Identity
+	}{
+		{"container", nil, nil, verify.IdentityContainer},
+		{"nobody says", nil, func(e *verify.Expectations) { e.ContainerIdentity = nil }, verify.IdentityPod},
+		{"policy gives reports to all", nil, func(e *verify.Expectations) { e.ContainerIdentity = func([]byte) bool { return false } }, verify.IdentityPod},
+		{"no policy", func(ev *verify.Evidence) { ev.Policy = nil }, nil, verify.IdentityPod},
+		{"another policy", func(ev *verify.Evidence) { ev.Policy = []byte("package other\n") }, func(e *verify.Expectations) {
+			e.ContainerIdentity, e.PolicyEntries = func([]byte) bool { return true }, nil
+		}, verify.IdentityPod},
+		{"policy bound another way", func(ev *verify.Evidence) { ev.Policy = []byte("package other\n") }, func(e *verify.Expectations) {
+			e.PolicyBound, e.ContainerIdentity = true, func(p []byte) bool { return string(p) == "package other\n" }
+		}, verify.IdentityContainer},
+		{"without its event log", func(ev *verify.Evidence) { ev.EventLog = nil }, func(e *verify.Expectations) { e.RequireEventLog = false }, verify.IdentityContainer},
+		{"nothing asked", nil, func(e *verify.Expectations) {
+			e.Nonce, e.RequireEventLog, e.ContainerIdentity = nil, false, nil
+		}, verify.IdentityPod},
+		{"no preimage", func(ev *verify.Evidence) { ev.Preimage = nil }, func(e *verify.Expectations) { e.Nonce, e.RequireEventLog = nil, false }, ""},
+		{"signature wrong", func(ev *verify.Evidence) { ev.Report[0x2a0] ^= 1 }, nil, ""},
+		{"nonce wrong", nil, func(e *verify.Expectations) { e.Nonce = []byte("another nonce, as long") }, ""},
+		{"something else wrong", nil, func(e *verify.Expectations) { e.HostData = &[32]byte{} }, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ev, exp := s.identified(nil), expectations()
+			identityExpectations(&exp)
+			if c.edit != nil {
+				c.edit(&ev)
+			}
+			if c.expect != nil {
+				c.expect(&exp)
+			}
+			got := judge(t, v, ev, exp)
+			if got.Identity != c.want || got.OK != (c.want != "" || c.name == "no preimage") {
+				t.Errorf("got identity %q, ok %t, want %q: %+v", got.Identity, got.OK, c.want, got.Failed())
+			}
+		})
+	}
+}
+
+// TestIdentityRequired: who wants identity evidence gets none from a report without a preimage, however good.
+func TestIdentityRequired(t *testing.T) {
+	v := testVerifier(t)
+	exp := expectations()
+	exp.RequireIdentity = true
+	got := mustFail(t, v, machine{"Genoa", false, 3}.sample(t, nil).evidence(), exp, "preimage")
+	if got.ExitCode() != int(verify.ClassMissing) {
+		t.Errorf("got exit code %d, want %d", got.ExitCode(), verify.ClassMissing)
+	}
+}
+
+// TestRawReportIsNoIdentity: 64 bytes that a workload chose are never the SHA-512 of a preimage, whatever text it sends along.
+func TestRawReportIsNoIdentity(t *testing.T) {
+	v := testVerifier(t)
+	s := machine{"Genoa", false, 3}.sample(t, nil)
+	ev := s.evidence()
+	_, head := eventLog(t)
+	ev.Preimage = preimage(t, head, nil)
+	mustFail(t, v, ev, expectations(), "preimage_hash")
+}

@@ -30,7 +30,7 @@ const (
 type Roots struct {
 	anchors []*authority
 	helpers []*authority
-	leaves  []*x509.Certificate // endorsement keys' certificates, kept beside the roots
+	leaves  []endorsed // endorsement keys' certificates, kept beside the roots
 }
 
 // amdFiles are AMD's public certificates: ARK, ASK and ASVK of each product line.
@@ -101,7 +101,7 @@ func readLimited(path string) ([]byte, error) {
 	return b, err
 }
 
-// Add adds certificates, PEM or one DER. Roots may not be added to once a Verifier uses them.
+// Add adds certificates, PEM or one DER. Verifiers made before do not see them.
 func (r *Roots) Add(data []byte) error {
 	ders, err := split(data)
 	if err != nil {
@@ -114,7 +114,11 @@ func (r *Roots) Add(data []byte) error {
 		}
 		switch {
 		case hasAMDExtension(cert):
-			r.leaves = append(r.leaves, cert)
+			says, err := parseEndorsement(cert)
+			if err != nil {
+				return err
+			}
+			r.leaves = append(r.leaves, endorsed{cert, says})
 		case selfIssued(cert) && signedBy(cert, cert) == nil:
 			r.anchors = append(r.anchors, newAuthority(cert))
 		default:

@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -10,10 +11,10 @@ import (
 	"strings"
 	"testing"
 
+	gtest "github.com/google/go-sev-guest/testing"
 	"github.com/google/go-sev-guest/verify/trust"
 
 	"github.com/cloister-cc/cloister/snp"
-	"github.com/cloister-cc/cloister/snp/emulator"
 	"github.com/cloister-cc/cloister/snp/verify"
 )
 
@@ -71,14 +72,20 @@ func TestPublishedKeysAreRefused(t *testing.T) {
 	}
 }
 
-// TestOtherAuthority gives evidence of our emulator to somebody who trusts another emulator: same names, other keys.
+// TestOtherAuthority gives evidence of our emulator to somebody who trusts another one: same names, other keys.
 func TestOtherAuthority(t *testing.T) {
-	other, err := emulator.LoadOrInit(filepath.Join(t.TempDir(), "other"))
+	ours := issuerCert(t, "ark")
+	tmpl := &x509.Certificate{
+		SerialNumber: ours.SerialNumber, Subject: ours.Subject, NotBefore: ours.NotBefore, NotAfter: ours.NotAfter, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, SignatureAlgorithm: x509.SHA384WithRSAPSS,
+	}
+	key := gtest.DefaultArk()
+	theirs, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := verify.LoadRoots(other.RootsDir())
-	if err != nil {
+	r := &verify.Roots{}
+	if err := r.Add(theirs); err != nil {
 		t.Fatal(err)
 	}
 	v := newVerifier(t, r, verify.Options{})

@@ -3,6 +3,7 @@ package verify
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cloister-cc/cloister/snp"
 )
@@ -16,24 +17,30 @@ const (
 	maxCertData = 256 << 10 // all certificates together
 )
 
+// maxEndorsements bounds what is kept of endorsements, which may be large and which anybody can sign.
+const maxEndorsements = 16
+
 // defaultCache is how many verified chains and revocation lists are kept when Options does not say.
 const defaultCache = 256
 
 // Options are a verifier's own settings.
 type Options struct {
-	// CacheSize bounds how many verified chains, and how many revocation lists, are remembered: 0 is 256.
+	// CacheSize bounds how many verified chains, and how many revocation lists, are remembered: 0 is 256. Of endorsements
+	// it is 16 at most.
 	CacheSize int
 	// CRLs are revocation lists (DER) that the caller has, used for all evidence beside those that come with it. Those of other roots are passed over.
 	CRLs [][]byte
 }
 
-// Verifier judges evidence. It is safe for concurrent use. It remembers chains and revocation lists whose signatures it checked; periods of validity,
-// revocation and everything that the report says are judged each time.
+// Verifier judges evidence. It is safe for concurrent use. It remembers chains, revocation lists and endorsements whose signatures it checked; periods of
+// validity, revocation and everything that the report says are judged each time.
 type Verifier struct {
 	roots  *Roots
 	crls   []*crl // the caller's
 	chains *cache[*chains]
 	seen   *cache[*crl]
+	// endorsements are of anybody's keys: a host can push out others' by sending many, and gains nothing by it.
+	endorsements *cache[*Endorsement]
 }
 
 // New makes a verifier that trusts roots, and nothing else; nil is AMDRoots.
@@ -54,7 +61,11 @@ func New(roots *Roots, opt Options) (*Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Verifier{roots: roots, crls: crls, chains: newCache[*chains](opt.CacheSize), seen: newCache[*crl](opt.CacheSize)}, nil
+	own := &Roots{anchors: slices.Clone(roots.anchors), helpers: slices.Clone(roots.helpers), leaves: slices.Clone(roots.leaves)}
+	return &Verifier{
+		roots: own, crls: crls,
+		chains: newCache[*chains](opt.CacheSize), seen: newCache[*crl](opt.CacheSize), endorsements: newCache[*Endorsement](min(opt.CacheSize, maxEndorsements)),
+	}, nil
 }
 
 // Evidence is what a relying party got. All of it is the host's word until the verdict says otherwise.
@@ -92,7 +103,7 @@ func (v *Verifier) Verify(ev Evidence, exp Expectations) (*Verdict, error) {
 	j.platform(r, &exp)
 	j.expected(r, &exp)
 	j.versions(r, &exp)
-	j.statement(r, &ev, &exp)
+	v.statement(j, r, &ev, &exp)
 	j.identity(r, &ev, &exp)
 	return j.close(), nil
 }
