@@ -2,13 +2,10 @@ package attest
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/singleflight"
 
 	"github.com/cloister-cc/cloister/snp"
 )
@@ -18,9 +15,6 @@ const (
 	minNonce = 16
 	maxNonce = 64
 )
-
-// maxBundlePolicy bounds what of policy and initdata a bundle carries; what is larger the relying party must have itself.
-const maxBundlePolicy = 4 << 20
 
 // ErrDeadline says that the device did not answer in time.
 var ErrDeadline = errors.New("the report device did not answer in time")
@@ -35,40 +29,57 @@ type Policy struct {
 	Text     []byte
 	Carrier  string // snp.CarrierPolicy or snp.CarrierInitdata
 	Initdata []byte
+	Digest   [32]byte // what HOST_DATA holds
 }
 
-// Options are the broker's limits; the zero value means the defaults.
+// Options are what a broker tells and its limits; the zero value means the defaults.
 type Options struct {
-	// Policy is asked for each bundle. Nil, or a nil result, leaves the policy out.
+	// Policy is asked for each bundle. Nil, or a nil result, leaves the policy out, and then there is no identity evidence. What it returns must not change, and
+	// the same policy should be the same pointer.
 	Policy func() *Policy
-	// UVMEndorsement is the COSE document about the guest image, if there is one.
-	UVMEndorsement []byte
-	// Rate and Burst bound the requests of one container (10 a second, 40 at once).
+	// UVMEndorsement is the COSE document about the guest image, or nil; asked for each answer that carries it.
+	UVMEndorsement func() []byte
+	// Events is the log whose head identity evidence binds; without one there is no identity evidence.
+	Events EventLog
+	// Version and Features are for CoCo's /info.
+	Version string
+	// Rate and Burst bound the questions of one container to the device (10 a second, 40 at once). Questions that are answered without the device do
+	// not count.
 	Rate  float64
 	Burst int
-	// Connections bounds how many connections of one container are served; more wait (16).
+	// Requests and RequestBurst bound the requests of one container, whatever becomes of them (1,000 a second, 4,000 at once).
+	Requests     float64
+	RequestBurst int
+	// Connections bounds how many connections of one container are served by each of its two ways; more wait, or are closed on TCP (32).
 	Connections int
 	// Deadline bounds a request, the wait for the device included (30 s).
 	Deadline time.Duration
+	// Reuse is how long an answer of the device stands for the same question of the same container (1 s; negative: not at all).
+	Reuse time.Duration
 }
 
 func (o Options) withDefaults() Options {
 	if o.Policy == nil {
 		o.Policy = func() *Policy { return nil }
 	}
-	if o.Rate == 0 {
-		o.Rate = 10
+	if o.UVMEndorsement == nil {
+		o.UVMEndorsement = func() []byte { return nil }
 	}
-	if o.Burst == 0 {
-		o.Burst = 40
-	}
-	if o.Connections == 0 {
-		o.Connections = 16
-	}
-	if o.Deadline == 0 {
-		o.Deadline = 30 * time.Second
-	}
+	setDefault(&o.Rate, 10)
+	setDefault(&o.Burst, 40)
+	setDefault(&o.Requests, 1000)
+	setDefault(&o.RequestBurst, 4000)
+	setDefault(&o.Connections, 32)
+	setDefault(&o.Deadline, 30*time.Second)
+	setDefault(&o.Reuse, time.Second)
 	return o
+}
+
+func setDefault[T comparable](to *T, value T) {
+	var zero T
+	if *to == zero {
+		*to = value
+	}
 }
 
 // Broker answers the containers of one sandbox.
@@ -76,95 +87,69 @@ type Broker struct {
 	device Reporter
 	opt    Options
 	turn   chan struct{} // held while the device is asked
-	flight singleflight.Group
 	now    func() time.Time
+	kernel kernel
+	pieces pieces
 
-	mu        sync.Mutex
-	listeners map[string]*listener
+	mu       sync.Mutex
+	subjects map[string]*subject // by container key
+	tcp      *tcpServer
 }
 
 // New makes a broker over a report device.
 func New(device Reporter, opt Options) *Broker {
 	return &Broker{
-		device:    device,
-		opt:       opt.withDefaults(),
-		turn:      make(chan struct{}, 1),
-		now:       time.Now,
-		listeners: make(map[string]*listener),
+		device:   device,
+		opt:      opt.withDefaults(),
+		turn:     make(chan struct{}, 1),
+		now:      time.Now,
+		kernel:   realKernel{cgroupRoot},
+		subjects: make(map[string]*subject),
 	}
 }
 
 // Close stops every listener.
 func (b *Broker) Close() {
 	b.mu.Lock()
-	var all []*listener
-	for _, l := range b.listeners {
-		all = append(all, l)
+	var all []*subject
+	for _, s := range b.subjects {
+		all = append(all, s)
 	}
+	tcp := b.tcp
 	b.mu.Unlock()
-	for _, l := range all {
-		l.stop()
+	if tcp != nil {
+		tcp.stop()
+	}
+	for _, s := range all {
+		s.stop()
 	}
 }
 
-// Bundle returns the evidence over a nonce as one document: REPORT_DATA is SHA-256(nonce) and 32 zero bytes.
-func (b *Broker) Bundle(ctx context.Context, nonce []byte) ([]byte, error) {
-	if len(nonce) < minNonce || len(nonce) > maxNonce {
-		return nil, fmt.Errorf("nonce: got %d bytes, want %d to %d", len(nonce), minNonce, maxNonce)
-	}
-	return b.bundle(ctx, hashed(nonce))
-}
-
-// HostBundle is Bundle for the host, in its own domain of REPORT_DATA: the host gets evidence of the guest, and never what a workload would get
-// over the same bytes.
+// HostBundle is evidence for the host over its nonce, as one document: a bundle in the host's own domain of REPORT_DATA. The host gets evidence of
+// the guest, and never what a workload would get over the same bytes.
 func (b *Broker) HostBundle(ctx context.Context, nonce []byte) ([]byte, error) {
-	if len(nonce) < minNonce || len(nonce) > maxNonce {
-		return nil, fmt.Errorf("nonce: got %d bytes, want %d to %d", len(nonce), minNonce, maxNonce)
+	if err := checkNonce(nonce); err != nil {
+		return nil, err
 	}
-	return b.bundle(ctx, snp.HostReportData(nonce))
-}
-
-func (b *Broker) bundle(ctx context.Context, data [64]byte) ([]byte, error) {
-	ev, err := b.report(ctx, data)
+	ctx, cancel := context.WithTimeout(ctx, b.opt.Deadline)
+	defer cancel()
+	ev, err := b.ask(ctx, snp.HostReportData(nonce))
 	if err != nil {
 		return nil, err
 	}
-	bundle := snp.NewBundle(ev)
-	if p := b.opt.Policy(); p != nil {
-		bundle.Carrier = p.Carrier
-		if len(p.Text)+len(p.Initdata) <= maxBundlePolicy {
-			bundle.Policy, bundle.Initdata = p.Text, p.Initdata
-		}
-	}
-	return bundle.Marshal()
+	return b.bundle(ev, nil).bytes(), nil
 }
 
-// hashed is REPORT_DATA of the Azure shapes and of bundles.
-func hashed(data []byte) [64]byte { return snp.HashedReportData(data) }
-
-// report asks the device, once for all callers that want the same REPORT_DATA at the same time: the answer says the same
-// to each of them. The call does not end with the caller that began it, because the others wait for it too, and because
-// a request to the firmware cannot be taken back.
-func (b *Broker) report(ctx context.Context, data [64]byte) (snp.Evidence, error) {
-	result := b.flight.DoChan(hex.EncodeToString(data[:]), func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.opt.Deadline)
-		defer cancel()
-		return b.ask(ctx, data)
-	})
-	select {
-	case r := <-result:
-		if r.Err != nil {
-			return snp.Evidence{}, r.Err
-		}
-		return r.Val.(snp.Evidence), nil
-	case <-ctx.Done():
-		return snp.Evidence{}, context.Cause(ctx)
+func checkNonce(nonce []byte) error {
+	if len(nonce) < minNonce || len(nonce) > maxNonce {
+		return fmt.Errorf("nonce: got %d bytes, want %d to %d", len(nonce), minNonce, maxNonce)
 	}
+	return nil
 }
 
 // ask puts one question to the device, after all earlier ones.
 func (b *Broker) ask(ctx context.Context, data [64]byte) (ev snp.Evidence, err error) {
-	// singleflight runs this on a goroutine of its own, where a panic would be the end of PID 1.
+	// This runs on goroutines that belong to nobody, where a panic would be the end of PID 1.
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the report device panicked: %v", p)

@@ -9,24 +9,19 @@ import (
 	"io"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	"github.com/cloister-cc/cloister/snp"
 )
 
 // deadlineForTests is for cases in which the deadline must pass.
 const deadlineForTests = 50 * time.Millisecond
 
 func TestSocketAndDirectory(t *testing.T) {
-	b := New(&fakeDevice{}, Options{})
+	b := newBroker(&fakeDevice{}, Options{})
 	for name, prepare := range map[string]bool{"made-here": false, "made-by-the-caller": true} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), strings.Repeat("long", 30)) // a path longer than a socket address
@@ -35,7 +30,7 @@ func TestSocketAndDirectory(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			path, stop, err := b.Listen(t.Context(), "key", dir)
+			path, stop, err := b.Listen(t.Context(), container("key"), dir)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,166 +54,44 @@ func TestSocketAndDirectory(t *testing.T) {
 }
 
 func TestListenRefuses(t *testing.T) {
-	b := New(&fakeDevice{}, Options{})
+	b := newBroker(&fakeDevice{}, Options{})
 	defer b.Close()
 	dir := t.TempDir()
-	if _, _, err := b.Listen(t.Context(), "c1", dir); err != nil {
+	if _, _, err := b.Listen(t.Context(), container("c1"), dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := b.Listen(t.Context(), "c1", t.TempDir()); err == nil || !strings.Contains(err.Error(), "has one already") {
+	if _, _, err := b.Listen(t.Context(), container("c1"), t.TempDir()); err == nil || !strings.Contains(err.Error(), "has one already") {
 		t.Errorf("same container again: got %v", err)
 	}
-	if _, _, err := b.Listen(t.Context(), "c2", dir); err == nil {
+	if _, _, err := b.Listen(t.Context(), container("c2"), dir); err == nil {
 		t.Error("the directory of another container: got no error")
 	}
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(t.TempDir(), link); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := b.Listen(t.Context(), "c3", link); err == nil {
+	if _, _, err := b.Listen(t.Context(), container("c3"), link); err == nil {
 		t.Error("a link for a directory: got no error")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, _, err := b.Listen(ctx, "c4", t.TempDir()); !errors.Is(err, context.Canceled) {
+	if _, _, err := b.Listen(ctx, container("c4"), t.TempDir()); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: got %v", err)
 	}
 }
 
 // TestListenerOutlivesItsContext: the request that made the container ends; the socket must not.
 func TestListenerOutlivesItsContext(t *testing.T) {
-	b := New(&fakeDevice{}, Options{})
+	b := newBroker(&fakeDevice{}, Options{})
 	t.Cleanup(b.Close)
 	ctx, cancel := context.WithCancel(t.Context())
-	path, _, err := b.Listen(ctx, "c1", filepath.Join(t.TempDir(), "attest"))
+	path, _, err := b.Listen(ctx, container("c1"), filepath.Join(t.TempDir(), "attest"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	cancel()
 	var answer any
 	dialer(t, path).ok("POST", "/attest/raw", azureBody([]byte("key")), &answer)
-}
-
-// TestIdenticalRequestsAreAskedOnce: eight callers ask the same while the device is busy with the first of them.
-func TestIdenticalRequestsAreAskedOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := &fakeDevice{wait: make(chan struct{})}
-		b := New(d, Options{})
-		for range 8 {
-			go func() {
-				if _, err := b.report(t.Context(), hashed([]byte("same"))); err != nil {
-					t.Error(err)
-				}
-			}()
-		}
-		synctest.Wait()
-		close(d.wait)
-		synctest.Wait()
-		if n := d.calls(); n != 1 {
-			t.Errorf("got %d device calls, want 1", n)
-		}
-		// What is over is not remembered: a new request gets a new report.
-		if _, err := b.report(t.Context(), hashed([]byte("same"))); err != nil || d.calls() != 2 {
-			t.Errorf("later request: got %v, %d calls, want 2", err, d.calls())
-		}
-	})
-}
-
-// TestCallerThatLeavesDoesNotEndTheCall: the first of two callers goes away, the second still gets the report.
-func TestCallerThatLeavesDoesNotEndTheCall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := &fakeDevice{wait: make(chan struct{})}
-		b := New(d, Options{})
-		ctx, leave := context.WithCancel(t.Context())
-		first, second := make(chan error, 1), make(chan error, 1)
-		ask := func(ctx context.Context, to chan error) {
-			_, err := b.report(ctx, hashed([]byte("same")))
-			to <- err
-		}
-		go ask(ctx, first)
-		synctest.Wait()
-		go ask(t.Context(), second)
-		synctest.Wait()
-		leave()
-		if err := <-first; !errors.Is(err, context.Canceled) {
-			t.Errorf("first caller: got %v", err)
-		}
-		close(d.wait)
-		if err := <-second; err != nil || d.calls() != 1 {
-			t.Errorf("second caller: got %v, %d calls", err, d.calls())
-		}
-	})
-}
-
-func TestDeviceIsAskedOneAtATime(t *testing.T) {
-	d := &fakeDevice{}
-	b := New(d, Options{})
-	var wg sync.WaitGroup
-	for i := range 32 {
-		wg.Go(func() {
-			ev, err := b.report(t.Context(), hashed([]byte{byte(i)}))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			report, err := snp.ParseReport(ev.Report)
-			if err != nil || report.ReportData != hashed([]byte{byte(i)}) {
-				t.Errorf("caller %d got another's report", i)
-			}
-		})
-	}
-	wg.Wait()
-	if d.overlaps.Load() != 0 || d.calls() != 32 {
-		t.Errorf("got %d overlapping calls of %d, want none of 32", d.overlaps.Load(), d.calls())
-	}
-}
-
-// TestQueueHasADeadline: a device that hangs costs each caller its deadline and no more, and works again afterwards.
-func TestQueueHasADeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := &fakeDevice{wait: make(chan struct{})}
-		b := New(d, Options{Deadline: time.Minute})
-		start := time.Now()
-		var wg sync.WaitGroup
-		for i := range 4 {
-			wg.Go(func() {
-				if _, err := b.report(t.Context(), hashed([]byte{byte(i)})); !errors.Is(err, ErrDeadline) {
-					t.Errorf("got %v, want ErrDeadline", err)
-				}
-			})
-		}
-		wg.Wait()
-		if took := time.Since(start); took != time.Minute {
-			t.Errorf("got the answers after %v, want one minute", took)
-		}
-		close(d.wait)
-		if _, err := b.report(t.Context(), hashed([]byte("later"))); err != nil {
-			t.Errorf("after the hang: %v", err)
-		}
-	})
-}
-
-// TestRateIsPerContainer: one container that asks without end is told so; its neighbour notices nothing.
-func TestRateIsPerContainer(t *testing.T) {
-	d := &fakeDevice{}
-	b := New(d, Options{Rate: 1, Burst: 5})
-	t.Cleanup(b.Close)
-	now := time.Unix(1000, 0)
-	b.now = func() time.Time { return now }
-	loud, quiet := listen(t, b, "loud"), listen(t, b, "quiet")
-	var answer any
-	for i := range 5 {
-		loud.ok("POST", "/attest/raw", azureBody([]byte{byte(i)}), &answer)
-	}
-	loud.refused("POST", "/attest/raw", azureBody([]byte("key")), http.StatusTooManyRequests, "requests a second")
-	loud.refused("GET", "/nothing", "", http.StatusTooManyRequests, "requests a second")
-	quiet.ok("POST", "/attest/raw", azureBody([]byte("key")), &answer)
-	if d.calls() != 6 {
-		t.Errorf("got %d device calls, want 6", d.calls())
-	}
-	now = now.Add(time.Second)
-	loud.ok("POST", "/attest/raw", azureBody([]byte("key")), &answer)
-	loud.refused("POST", "/attest/raw", azureBody([]byte("key")), http.StatusTooManyRequests, "requests a second")
 }
 
 func TestBucket(t *testing.T) {
@@ -243,9 +116,9 @@ func TestBucket(t *testing.T) {
 
 // TestConnectionsAreBounded: more connections than allowed wait, and go on when another ends.
 func TestConnectionsAreBounded(t *testing.T) {
-	b := New(&fakeDevice{}, Options{Connections: 2})
+	b := newBroker(&fakeDevice{}, Options{Connections: 2})
 	t.Cleanup(b.Close)
-	path, _, err := b.Listen(t.Context(), "c1", filepath.Join(t.TempDir(), "attest"))
+	path, _, err := b.Listen(t.Context(), container("c1"), filepath.Join(t.TempDir(), "attest"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,9 +148,9 @@ func TestConnectionsAreBounded(t *testing.T) {
 
 // TestGarbageEndsTheConnectionOnly: what is no HTTP, or too much of it, is answered or dropped, and others are served.
 func TestGarbageEndsTheConnectionOnly(t *testing.T) {
-	b := New(&fakeDevice{}, Options{})
+	b := newBroker(&fakeDevice{}, Options{})
 	t.Cleanup(b.Close)
-	path, _, err := b.Listen(t.Context(), "c1", filepath.Join(t.TempDir(), "attest"))
+	path, _, err := b.Listen(t.Context(), container("c1"), filepath.Join(t.TempDir(), "attest"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,8 +183,8 @@ func TestGarbageEndsTheConnectionOnly(t *testing.T) {
 func TestStopEndsRequestsInFlight(t *testing.T) {
 	d := &fakeDevice{wait: make(chan struct{}), entered: make(chan struct{}, 1)}
 	defer close(d.wait)
-	b := New(d, Options{Deadline: 10 * time.Second})
-	path, stop, err := b.Listen(t.Context(), "c1", filepath.Join(t.TempDir(), "attest"))
+	b := newBroker(d, Options{Deadline: 10 * time.Second})
+	path, stop, err := b.Listen(t.Context(), container("c1"), filepath.Join(t.TempDir(), "attest"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,28 +204,8 @@ func TestStopEndsRequestsInFlight(t *testing.T) {
 	if answer, _ := io.ReadAll(conn); bytes.Contains(answer, []byte(" 200 ")) {
 		t.Errorf("got %q after stop", answer)
 	}
-	if _, _, err := b.Listen(t.Context(), "c1", filepath.Join(t.TempDir(), "attest")); err != nil {
+	if _, _, err := b.Listen(t.Context(), container("c1"), filepath.Join(t.TempDir(), "attest")); err != nil {
 		t.Errorf("the key is not free after stop: %v", err)
 	}
 	b.Close()
-}
-
-// BenchmarkRequest measures what the broker adds to a device call: a request over a kept connection, p50 beside the mean.
-func BenchmarkRequest(b *testing.B) {
-	_, c := open(b, &fakeDevice{certs: table(b)}, Options{Rate: 1e9, Burst: 1 << 30})
-	for _, path := range []string{"/attest/raw", "/attest/combined"} {
-		b.Run(strings.TrimPrefix(path, "/attest/"), func(b *testing.B) {
-			times := make([]time.Duration, 0, b.N)
-			for i := range b.N {
-				body := azureBody([]byte(fmt.Sprint(i)))
-				start := time.Now()
-				if status, out := (&client{b, c.http}).do("POST", path, body); status != http.StatusOK {
-					b.Fatalf("got status %d: %s", status, out)
-				}
-				times = append(times, time.Since(start))
-			}
-			slices.Sort(times)
-			b.ReportMetric(float64(times[len(times)/2].Microseconds()), "p50-µs")
-		})
-	}
 }

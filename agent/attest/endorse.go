@@ -5,9 +5,12 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/binary"
+	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/cloister-cc/cloister/snp"
 )
@@ -15,52 +18,101 @@ import (
 // tcbArc is AMD's object identifier of the versions in a VCEK or VLEK certificate; one number more names the part.
 var tcbArc = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 3704, 1, 3}
 
-// endorsements turns the host's table into a PEM chain, signing key first, and compares the firmware version that the
-// signing key's certificate was issued for with the one the report was signed under. When they differ the report cannot
+// errStale says that the certificate was issued for other firmware than the report was signed under.
+var errStale = errors.New("the host's certificate is of other firmware than the report")
+
+// endorsement is what the host's table holds for a report's signing key. Nothing of it is verified here: whoever relies on it does that.
+type endorsement struct {
+	key, by, root []byte  // DER; by and root may be missing
+	tcb           snp.TCB // that the key's certificate was issued for
+}
+
+// endorsementOf reads the host's table, and compares the firmware version that the signing
+// key's certificate was issued for with the one the report was signed under. When they differ the report cannot
 // be verified with this chain, and better the workload learns that here than a relying party does later.
-func endorsements(ev snp.Evidence) (chain []byte, tcb string, err error) {
+func endorsementOf(ev snp.Evidence) (*endorsement, error) {
 	report, err := snp.ParseReport(ev.Report)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	certs, err := snp.ParseCerts(ev.Certs)
 	if err != nil {
-		return nil, "", refuse(http.StatusNotImplemented, "the host's certificates cannot be read: %v", err)
+		return nil, refuse(http.StatusNotImplemented, "the host's certificates cannot be read: %v", err)
 	}
 	key := snp.GUIDVCEK
 	if report.KeyInfo.Signer() == snp.SignerVLEK {
 		key = snp.GUIDVLEK
 	}
-	var leaf []byte
-	var out bytes.Buffer
-	for _, kind := range []snp.GUID{key, snp.GUIDASK, snp.GUIDARK} {
-		for _, c := range certs {
-			if c.GUID != kind {
-				continue
-			}
-			if kind == key && leaf == nil {
-				leaf = c.Data
-			}
-			if err := pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: c.Data}); err != nil {
-				return nil, "", fmt.Errorf("encode certificate: %w", err)
-			}
-			break
+	e := &endorsement{key: certOf(certs, key), by: certOf(certs, snp.GUIDASK), root: certOf(certs, snp.GUIDARK)}
+	if e.key == nil {
+		return nil, refuse(http.StatusNotImplemented, "the host gave no certificate of the signing key, and this agent fetches none")
+	}
+	if e.tcb, err = endorsedTCB(e.key, lineOf(report)); err != nil {
+		return nil, err
+	}
+	if e.tcb != report.ReportedTCB {
+		return nil, fmt.Errorf("%w: SNP reported TCB value: %s doesn't match Certificate TCB value: %s", errStale, tcbText(report.ReportedTCB), tcbText(e.tcb))
+	}
+	return e, nil
+}
+
+func certOf(certs []snp.Cert, kind snp.GUID) []byte {
+	for _, c := range certs {
+		if c.GUID == kind {
+			return c.Data
 		}
 	}
-	if leaf == nil {
-		return nil, "", refuse(http.StatusNotImplemented, "the host gave no certificate of the signing key, and this agent fetches none")
+	return nil
+}
+
+// pem is the chain in PEM, signing key first.
+func (e *endorsement) pem() []byte { return asPEM(e.key, e.by, e.root) }
+
+func asPEM(certs ...[]byte) []byte {
+	var out bytes.Buffer
+	for _, der := range certs {
+		if der != nil {
+			_ = pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: der}) // a buffer takes everything
+		}
 	}
-	endorsed, err := endorsedTCB(leaf, lineOf(report))
+	return out.Bytes()
+}
+
+// hostCertificates is the form of THIM's answer (Azure services, section 4.3).
+type hostCertificates struct {
+	VCEKCert         string `json:"vcekCert"`
+	TCBM             string `json:"tcbm"`
+	CertificateChain string `json:"certificateChain"`
+	CacheControl     string `json:"cacheControl"`
+}
+
+// HostCertificates is the host's table as the JSON document that ACI's workloads find in their security context (Azure services, section 1.2). An error says that
+// the host gave no certificate of the key that signs.
+func HostCertificates(ev snp.Evidence) ([]byte, error) {
+	e, err := endorsementOf(ev)
 	if err != nil {
-		return nil, "", err
+		return nil, fmt.Errorf("host certificates: %w", err)
 	}
-	if endorsed != report.ReportedTCB {
-		return nil, "", fmt.Errorf("SNP reported TCB value: %s doesn't match Certificate TCB value: %s", tcbText(report.ReportedTCB), tcbText(endorsed))
+	b, err := json.Marshal(hostCertificates{
+		VCEKCert: string(asPEM(e.key)), TCBM: strings.ToUpper(tcbText(e.tcb)), CertificateChain: string(asPEM(e.by, e.root)), CacheControl: "86400",
+	})
+	if err != nil {
+		return nil, fmt.Errorf("host certificates: %w", err)
 	}
-	return out.Bytes(), tcbText(endorsed), nil
+	return b, nil
 }
 
 func tcbText(t snp.TCB) string { return fmt.Sprintf("%016x", binary.LittleEndian.Uint64(t[:])) }
+
+// lineOf finds the layout of a report's TCB fields. Reports of version 2 do not name the processor; only lines with the
+// older layout made them, as only that one is known where the processor is not.
+func lineOf(r *snp.Report) snp.Line {
+	line, err := snp.LineOf(r.CPU)
+	if err != nil {
+		return snp.Milan
+	}
+	return line
+}
 
 // endorsedTCB reads the versions in the extensions of a signing key's certificate.
 func endorsedTCB(der []byte, line snp.Line) (snp.TCB, error) {

@@ -11,9 +11,11 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"io"
+	"io/fs"
 	"math/big"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -26,7 +28,46 @@ import (
 	"github.com/cloister-cc/cloister/snp"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if role := os.Getenv(helperEnv); role != "" {
+		os.Exit(helper(role))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// fakeKernel says of every peer what it is told to. Its zero value finds each peer where it should be.
+type fakeKernel struct {
+	unix func(*net.UnixConn) (string, error)
+	tcp  func(*net.TCPConn) (uint64, error)
+	ids  map[string]uint64 // of control groups
+}
+
+func (k fakeKernel) unixPeer(c *net.UnixConn) (string, error) {
+	if k.unix == nil {
+		return "/cloister/c1", nil
+	}
+	return k.unix(c)
+}
+
+func (k fakeKernel) tcpPeer(c *net.TCPConn) (uint64, error) { return k.tcp(c) }
+
+func (k fakeKernel) cgroupID(path string) (uint64, error) {
+	id, ok := k.ids[path]
+	if !ok {
+		return 0, fs.ErrNotExist
+	}
+	return id, nil
+}
+
+// newBroker is a broker that asks no kernel: containers of every key have the control group of c1.
+func newBroker(d Reporter, opt Options) *Broker {
+	b := New(d, opt)
+	b.kernel = fakeKernel{}
+	return b
+}
+
+// container is the identity of a test container.
+func container(key string) Identity { return Identity{Key: key, Cgroup: "/cloister/c1"} }
 
 // tcb is the version the fake firmware runs: boot loader 10, TEE 1, SNP 23, microcode 84.
 var tcb = snp.TCBParts{BootLoader: 10, TEE: 1, SNP: 23, Microcode: 84}
@@ -44,6 +85,7 @@ type fakeDevice struct {
 	err       error
 	panicWith any
 	size      int
+	then      func() // called once a report was made
 }
 
 func (d *fakeDevice) Report(ctx context.Context, data [64]byte) (snp.Evidence, error) {
@@ -70,7 +112,11 @@ func (d *fakeDevice) Report(ctx context.Context, data [64]byte) (snp.Evidence, e
 	if d.err != nil {
 		return snp.Evidence{}, d.err
 	}
-	return snp.Evidence{Report: reportOf(max(d.version, 2), data)[:snp.ReportSize-d.size], Certs: d.certs}, nil
+	ev := snp.Evidence{Report: reportOf(max(d.version, 2), data)[:snp.ReportSize-d.size], Certs: d.certs}
+	if d.then != nil {
+		d.then()
+	}
+	return ev, nil
 }
 
 func (d *fakeDevice) calls() int {
@@ -152,14 +198,14 @@ type client struct {
 // open starts a broker with one container and returns a client of it.
 func open(t testing.TB, d *fakeDevice, opt Options) (*Broker, *client) {
 	t.Helper()
-	b := New(d, opt)
+	b := newBroker(d, opt)
 	t.Cleanup(b.Close)
 	return b, listen(t, b, "c1")
 }
 
 func listen(t testing.TB, b *Broker, key string) *client {
 	t.Helper()
-	path, _, err := b.Listen(t.Context(), key, filepath.Join(t.TempDir(), "attest"))
+	path, _, err := b.Listen(t.Context(), container(key), filepath.Join(t.TempDir(), "attest"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,3 +271,16 @@ func (c *client) refused(method, path, body string, status int, text string) {
 		c.t.Errorf("%s %s: got status %d, %q, want %d with %q", method, path, got, doc["error"], status, text)
 	}
 }
+
+// quickDevice answers at once, and remembers nothing but how often it was asked.
+type quickDevice struct {
+	certs []byte
+	n     atomic.Int64
+}
+
+func (d *quickDevice) Report(_ context.Context, data [64]byte) (snp.Evidence, error) {
+	d.n.Add(1)
+	return snp.Evidence{Report: reportOf(3, data), Certs: d.certs}, nil
+}
+
+func (d *quickDevice) count() int64 { return d.n.Load() }

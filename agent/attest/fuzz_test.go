@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cloister-cc/cloister/snp"
+	"github.com/cloister-cc/cloister/snp/coco"
 )
 
 // FuzzHostTable gives the two readers of the host's certificate table what a host could send.
@@ -15,20 +16,20 @@ func FuzzHostTable(f *testing.F) {
 	f.Add(snp.MarshalCerts([]snp.Cert{{GUID: snp.GUIDVLEK, Data: []byte{0x30, 0}}}), uint8(2))
 	f.Fuzz(func(t *testing.T, table []byte, kind uint8) {
 		raw := reportOf([]uint32{2, 3, 5}[kind%3], [64]byte{1})
-		chain, tcb, err := endorsements(snp.Evidence{Report: raw, Certs: table})
+		chain, err := endorsementOf(snp.Evidence{Report: raw, Certs: table})
 		switch {
-		case err != nil && (chain != nil || tcb != ""):
+		case err != nil && chain != nil:
 			t.Fatal("an error came with a result")
 		case err == nil:
-			if block, _ := pem.Decode(chain); block == nil || len(tcb) != 16 {
-				t.Fatalf("got no certificate, tcb %q", tcb)
+			if block, _ := pem.Decode(chain.pem()); block == nil || len(tcbText(chain.tcb)) != 16 {
+				t.Fatalf("got no certificate, tcb %v", chain.tcb)
 			}
 		}
 		report, err := snp.ParseReport(raw)
 		if err != nil {
 			t.Fatal(err)
 		}
-		evidence, err := newCocoEvidence(report, table)
+		evidence, err := coco.New(report, table)
 		if err != nil {
 			t.Fatalf("the table spoiled the report: %v", err)
 		}

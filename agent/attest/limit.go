@@ -57,7 +57,7 @@ func (l *limitListener) Accept() (net.Conn, error) {
 		<-l.slots
 		return nil, err
 	}
-	return &limitConn{Conn: conn, release: sync.OnceFunc(func() { <-l.slots })}, nil
+	return &limitConn{Conn: conn, slots: l.slots, release: sync.OnceFunc(func() { <-l.slots })}, nil
 }
 
 func (l *limitListener) Close() error {
@@ -67,8 +67,12 @@ func (l *limitListener) Close() error {
 
 type limitConn struct {
 	net.Conn
+	slots   chan struct{}
 	release func()
 }
+
+// last says that no place is left: whoever waits gets in when this connection ends.
+func (c *limitConn) last() bool { return len(c.slots) == cap(c.slots) }
 
 func (c *limitConn) Close() error {
 	defer c.release()

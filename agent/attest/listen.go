@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,73 +27,73 @@ const (
 	headerTimeout = 5 * time.Second
 	bodyTimeout   = 10 * time.Second
 	writeTimeout  = 10 * time.Second // after the deadline of the request itself
-	idleTimeout   = 60 * time.Second
+	idleTimeout   = 15 * time.Second
 )
 
-// listener is one container's socket.
-type listener struct {
-	broker *Broker
-	key    string
-	path   string
-	bucket *bucket
-	server *http.Server
-	served chan struct{}
-	large  chan struct{} // held while an answer that carries the policy is made and sent
-	made   bool          // the directory was made here
-	once   sync.Once
+// errStranger is why a process of another container is turned away at a container's own socket.
+var errStranger = errors.New("this socket is another container's: evidence would name that one, not you")
 
-	mu      sync.Mutex
-	stopped bool
-	active  sync.WaitGroup // handlers
+// unixDoor is a container's own socket.
+type unixDoor struct {
+	server *http.Server
+	path   string
+	made   bool // the directory was made here
+	served chan struct{}
 }
 
 // Listen opens the socket of one container in dir, a directory that is this container's alone and that the agent mounts
 // into it. It serves until stop, which waits for what is being answered; ctx bounds the opening only.
-func (b *Broker) Listen(ctx context.Context, containerKey, dir string) (socketPath string, stop func(), err error) {
+func (b *Broker) Listen(ctx context.Context, id Identity, dir string) (socketPath string, stop func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return "", nil, err
 	}
-	l := &listener{
-		broker: b,
-		key:    containerKey,
-		path:   filepath.Join(dir, SocketName),
-		bucket: newBucket(b.opt.Rate, b.opt.Burst, b.now()),
-		served: make(chan struct{}),
-		large:  make(chan struct{}, 1),
+	if err := id.check(); err != nil {
+		return "", nil, fmt.Errorf("open evidence socket of %q: %w", id.Key, err)
 	}
+	s := newSubject(b, id)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if _, ok := b.listeners[containerKey]; ok {
-		return "", nil, fmt.Errorf("open evidence socket of %q: it has one already", containerKey)
+	if _, ok := b.subjects[id.Key]; ok {
+		return "", nil, fmt.Errorf("open evidence socket of %q: it has one already", id.Key)
 	}
-	socket, err := l.open(dir)
+	socket, err := s.unix.open(dir)
 	if err != nil {
-		return "", nil, fmt.Errorf("open evidence socket of %q: %w", containerKey, err)
+		return "", nil, fmt.Errorf("open evidence socket of %q: %w", id.Key, err)
 	}
-	l.server = &http.Server{
-		Handler:           http.HandlerFunc(l.serve),
+	s.unix.server = newServer(b, http.HandlerFunc(s.serveUnix))
+	s.unix.served = make(chan struct{})
+	b.subjects[id.Key] = s
+	go func() {
+		defer close(s.unix.served)
+		_ = s.unix.server.Serve(newLimitListener(&checkedListener{socket, s}, b.opt.Connections)) // ends with stop, and only then
+	}()
+	return s.unix.path, s.stop, nil
+}
+
+// newServer is an HTTP server with every bound set. The connection is in each request's context.
+func newServer(b *Broker, h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       bodyTimeout,
 		WriteTimeout:      b.opt.Deadline + writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		// net/http would write a container's doings to standard error, and that is the console: the host's.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
-	b.listeners[containerKey] = l
-	go func() {
-		defer close(l.served)
-		_ = l.server.Serve(newLimitListener(socket, b.opt.Connections)) // ends with stop, and only then
-	}()
-	return l.path, l.stop, nil
 }
+
+type connKey struct{}
 
 // open makes the directory and the socket in it. The socket's own address goes through a descriptor, because a socket
 // path holds 107 bytes and the agent's directories need not be that short.
-func (l *listener) open(dir string) (net.Listener, error) {
+func (d *unixDoor) open(dir string) (*net.UnixListener, error) {
+	d.path = filepath.Join(dir, SocketName)
 	switch err := os.Mkdir(dir, 0o755); {
 	case err == nil:
-		l.made = true
+		d.made = true
 		// Mkdir's mode went through the umask, and any user of the container must get in.
 		if err := os.Chmod(dir, 0o755); err != nil {
 			return nil, err
@@ -113,40 +112,62 @@ func (l *listener) open(dir string) (net.Listener, error) {
 		return nil, err
 	}
 	socket.SetUnlinkOnClose(false) // it would unlink by the descriptor's number, which is another file's by then
-	// Whoever is in the container may ask: the listener says which container it is, and that is the identity.
-	if err := os.Chmod(l.path, 0o666); err != nil {
+	// Every user of the container may ask.
+	if err := os.Chmod(d.path, 0o666); err != nil {
 		socket.Close()
-		return nil, errors.Join(err, os.Remove(l.path))
+		return nil, errors.Join(err, os.Remove(d.path))
 	}
 	return socket, nil
 }
 
-// stop closes the socket and its connections, waits for the handlers, and removes what open made.
-func (l *listener) stop() {
-	l.once.Do(func() {
-		l.mu.Lock()
-		l.stopped = true
-		l.mu.Unlock()
-		_ = l.server.Close() // its error is that of closing sockets; they are closed
-		<-l.served
-		l.active.Wait()
-		_ = os.Remove(l.path)
-		if l.made {
-			_ = os.Remove(filepath.Dir(l.path))
-		}
-		l.broker.mu.Lock()
-		defer l.broker.mu.Unlock()
-		delete(l.broker.listeners, l.key)
-	})
+// checkedListener looks at who connects. The check is made here, once a connection and before it is served: each costs the kernel's answer, and it is the container's own
+// listener that waits for it.
+type checkedListener struct {
+	*net.UnixListener
+	subject *subject
 }
 
-// enter counts a handler in, unless the listener is stopping.
-func (l *listener) enter() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.stopped {
-		return false
+// checkedConn is a connection with what is wrong with its peer, if anything is.
+type checkedConn struct {
+	net.Conn
+	wrong error
+}
+
+func (l *checkedListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.AcceptUnix()
+		if err != nil {
+			return nil, err
+		}
+		s := l.subject
+		if !s.requests.take(s.broker.now()) {
+			_ = c.Close() // connections cost as requests do
+			continue
+		}
+		return &checkedConn{Conn: c, wrong: s.checkPeer(c)}, nil
 	}
-	l.active.Add(1)
-	return true
+}
+
+// checkPeer is nil for a process of the container whose listener this is.
+func (s *subject) checkPeer(c *net.UnixConn) error {
+	cgroup, err := s.broker.kernel.unixPeer(c)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the agent cannot tell which container asks: %w", err)
+	case !s.id.holds(cgroup):
+		return errStranger
+	}
+	return nil
+}
+
+func (s *subject) serveUnix(w http.ResponseWriter, r *http.Request) {
+	c := r.Context().Value(connKey{}).(*limitConn)
+	if wrong := c.Conn.(*checkedConn).wrong; wrong != nil {
+		turnAway(w, wrong)
+		return
+	}
+	if c.last() {
+		w.Header().Set("Connection", "close") // others wait for a place
+	}
+	s.serve(w, r)
 }

@@ -47,7 +47,7 @@ func TestRaw(t *testing.T) {
 }
 
 func TestCombined(t *testing.T) {
-	_, c := open(t, &fakeDevice{version: 3, certs: table(t)}, Options{UVMEndorsement: []byte("cose")})
+	_, c := open(t, &fakeDevice{version: 3, certs: table(t)}, Options{UVMEndorsement: func() []byte { return []byte("cose") }})
 	var answer map[string]string // as its clients decode it: every member a string
 	c.ok("POST", "/attest/combined", azureBody([]byte("key")), &answer)
 	if len(answer) != 4 {
@@ -136,7 +136,7 @@ func TestBundle(t *testing.T) {
 	if string(bundle.Policy) != "package policy" || bundle.Carrier != snp.CarrierPolicy || !bytes.Equal(bundle.Certs, table(t)) {
 		t.Errorf("got carrier %q, policy %q, %d bytes of certificates", bundle.Carrier, bundle.Policy, len(bundle.Certs))
 	}
-	policy.Initdata = make([]byte, maxBundlePolicy)
+	policy = &Policy{Text: policy.Text, Carrier: snp.CarrierPolicy, Initdata: make([]byte, maxBundlePolicy)}
 	_, out = c.do("POST", "/attest/bundle", fmt.Sprintf(`{"nonce":"%x"}`, nonce))
 	if bundle, err = snp.ParseBundle(out); err != nil || bundle.Policy != nil || bundle.Initdata != nil || bundle.Carrier != snp.CarrierPolicy {
 		t.Errorf("large initdata: got %v, %d bytes; want the carrier alone", err, len(out))
@@ -154,8 +154,11 @@ func TestRefusals(t *testing.T) {
 		text                     string
 	}{
 		{"unknown", "GET", "/", "", 404, "does not have the call"},
-		{"maa-is-not-here", "POST", "/attest/maa", good, 404, "does not have the call"},
-		{"key-release-is-not-here", "POST", "/key/release", good, 404, "does not have the call"},
+		{"maa-is-not-here", "POST", "/attest/maa", good, 404, "asks no attestation service"},
+		{"key-release-is-not-here", "POST", "/key/release", good, 404, "releases no keys"},
+		{"additional-evidence-is-not-here", "GET", "/aa/additional-evidence?runtime_data=x", "", 404, "no device besides the processor"},
+		{"token-is-not-here", "GET", "/aa/token?token_type=kbs", "", 404, "asks no attestation service"},
+		{"event-log-is-not-theirs", "POST", "/aa/aael", "{}", 404, "workloads do not write to it"},
 		{"path-not-clean", "POST", "/attest/../attest/raw", good, 404, "does not have the call"},
 		{"raw-get", "GET", "/attest/raw", "", 405, "want POST"},
 		{"evidence-post", "POST", get("runtime_data=x"), "", 405, "want GET"},
@@ -163,13 +166,18 @@ func TestRefusals(t *testing.T) {
 		{"body-not-json", "POST", "/attest/raw", "{", 400, "body"},
 		{"body-array", "POST", "/attest/raw", "[]", 400, "body"},
 		{"body-number", "POST", "/attest/raw", `{"runtime_data":5}`, 400, "body"},
-		{"body-two-documents", "POST", "/attest/raw", good + good, 400, "more after the document"},
+		{"body-two-documents", "POST", "/attest/raw", good + good, 400, "after top-level value"},
 		{"body-large", "POST", "/attest/raw", azureBody(make([]byte, maxBody)), 413, "more than"},
 		{"body-deep", "POST", "/attest/raw", strings.Repeat(`{"a":`, 20000), 400, "body"},
 		{"data-missing", "POST", "/attest/raw", "{}", 400, "missing"},
 		{"data-empty", "POST", "/attest/combined", `{"runtime_data":""}`, 400, "missing"},
 		{"data-url-base64", "POST", "/attest/raw", `{"runtime_data":"__8="}`, 400, "runtime_data"},
 		{"data-no-padding", "POST", "/attest/raw", `{"runtime_data":"YQ"}`, 400, "runtime_data"},
+		{"evidence-without-policy", "POST", "/v1/evidence", fmt.Sprintf(`{"nonce":"%x"}`, make([]byte, 16)), 403, "no policy is bound"},
+		{"evidence-nonce-short", "POST", "/v1/evidence", fmt.Sprintf(`{"nonce":"%x"}`, make([]byte, 15)), 400, "nonce"},
+		{"evidence-nonce-long", "POST", "/v1/evidence", fmt.Sprintf(`{"nonce":"%x"}`, make([]byte, 65)), 400, "nonce"},
+		{"evidence-get", "GET", "/v1/evidence", "", 405, "want POST"},
+		{"status-post", "POST", "/status", "", 405, "want GET"},
 		{"nonce-missing", "POST", "/attest/bundle", "{}", 400, "nonce"},
 		{"nonce-short", "POST", "/attest/bundle", fmt.Sprintf(`{"nonce":"%x"}`, make([]byte, 15)), 400, "nonce"},
 		{"nonce-long", "POST", "/attest/bundle", fmt.Sprintf(`{"nonce":"%x"}`, make([]byte, 65)), 400, "nonce"},

@@ -23,6 +23,11 @@ const (
 	AnnotationType       = "io.kubernetes.cri.container-type"
 	AnnotationSandboxID  = "io.kubernetes.cri.sandbox-id"
 	AnnotationPrivileged = "io.cloister.privileged"
+
+	annotationName      = "io.kubernetes.cri.container-name"
+	annotationPod       = "io.kubernetes.cri.sandbox-name"
+	annotationNamespace = "io.kubernetes.cri.sandbox-namespace"
+	annotationImage     = "io.kubernetes.cri.image-name"
 )
 
 var (
@@ -76,6 +81,10 @@ type Request struct {
 	IsSandbox    bool   // container type "sandbox"
 	SandboxID    string // "" when the request does not say
 	HasSandboxID bool
+	// Names and ImageName are what the host calls the container, for evidence to repeat as its word: container, pod and namespace, those that it
+	// says.
+	Names     []string
+	ImageName string
 }
 
 // Parse checks the form of an OCI spec on the wire (docs/architecture.md). A nil process, root or
@@ -123,6 +132,12 @@ func Parse(s *api.Spec) (*Request, error) {
 		return nil, refuse("OCI.Annotations["+AnnotationType+"]", "is neither sandbox nor container")
 	}
 	r.SandboxID, r.HasSandboxID = s.Annotations[AnnotationSandboxID]
+	for _, a := range []string{annotationName, annotationPod, annotationNamespace} {
+		if n := s.Annotations[a]; n != "" {
+			r.Names = append(r.Names, n)
+		}
+	}
+	r.ImageName = s.Annotations[annotationImage]
 	return r, nil
 }
 

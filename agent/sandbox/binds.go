@@ -9,11 +9,13 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/cloister-cc/cloister/agent/container"
 )
 
 // bindMounts makes each bind in the agent's own mount table first, from a descriptor that was opened beneath its root without
 // following links: crun follows whatever it finds on a path, and the workload may have put a link there.
-func (s *Sandbox) bindMounts(ctx context.Context, c *Container, planned []plannedMount, u *undo) ([]specs.Mount, error) {
+func (s *Sandbox) bindMounts(ctx context.Context, r *container.Request, c *Container, planned []plannedMount, u *undo) ([]specs.Mount, error) {
 	var out []specs.Mount
 	for i, p := range planned {
 		m := p.spec
@@ -21,7 +23,7 @@ func (s *Sandbox) bindMounts(ctx context.Context, c *Container, planned []planne
 		case p.grant == grantDevice:
 			continue // a node, not a mount
 		case p.grant == grantAttest:
-			dir, err := s.listen(ctx, c, u)
+			dir, err := s.listen(ctx, r, c, u)
 			if err != nil {
 				return nil, err
 			}
@@ -101,15 +103,19 @@ func makeBeneath(dir, name string) error {
 }
 
 // listen opens the container's own evidence socket and returns the directory it is in.
-func (s *Sandbox) listen(ctx context.Context, c *Container, u *undo) (string, error) {
+func (s *Sandbox) listen(ctx context.Context, r *container.Request, c *Container, u *undo) (string, error) {
 	if s.cfg.Broker == nil {
 		return "", invalid("OCI.Mounts: %s: the guest has no report device", grantAttest)
+	}
+	id, err := s.identityOf(c, r)
+	if err != nil {
+		return "", internal("open evidence socket: %v", err)
 	}
 	dir := s.fs(containerDir(c.Key) + "/attest")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make evidence directory: %w", err)
 	}
-	_, stop, err := s.cfg.Broker.Listen(ctx, c.Key, dir)
+	_, stop, err := s.cfg.Broker.Listen(ctx, id, dir)
 	if err != nil {
 		return "", internal("open evidence socket: %v", err)
 	}

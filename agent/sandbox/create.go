@@ -145,7 +145,7 @@ func (s *Sandbox) create(ctx context.Context, req CreateRequest, c *Container, u
 
 // startRuntime makes the container's own binds and grants, and has the runtime create it; nothing of the workload runs yet.
 func (s *Sandbox) startRuntime(ctx context.Context, req CreateRequest, c *Container, mounts []plannedMount, d *gate.Decision, u *undo) error {
-	bound, err := s.bindMounts(ctx, c, mounts, u)
+	bound, err := s.bindMounts(ctx, req.OCI, c, mounts, u)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/cloister-cc/cloister/agent/api"
+	"github.com/cloister-cc/cloister/agent/attest"
 	"github.com/cloister-cc/cloister/agent/container"
 	"github.com/cloister-cc/cloister/agent/storage"
 )
@@ -55,8 +56,8 @@ type Group interface {
 
 // Broker serves evidence to the containers that have a grant.
 type Broker interface {
-	// Listen makes the container's own socket in dir.
-	Listen(ctx context.Context, key, dir string) (socket string, stop func(), err error)
+	// Listen makes the container's own socket in dir, by which it is known.
+	Listen(ctx context.Context, id attest.Identity, dir string) (socket string, stop func(), err error)
 }
 
 // Staging holds the files the host copied.

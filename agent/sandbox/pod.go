@@ -21,7 +21,7 @@ type pod struct {
 	ns       container.Namespaces
 	shm      string // guest path of the pod's /dev/shm
 	shmMount Mount
-	context  bool // the security-context directory is made
+	context  map[string][32]byte // what is in the security-context directory: SHA-256 by name
 }
 
 // PodRequest is a CreateSandbox request after its form check. Hosts and ResolvConf are the agent's own texts.

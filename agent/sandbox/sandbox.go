@@ -32,6 +32,8 @@ type Config struct {
 	Changed func()
 	// ReportDevice is the node that policies without grants give to unprivileged containers; empty when there is none.
 	ReportDevice string
+	// Context are the files of the security context beside the policy; nil when there are none. It is asked for each container that has one.
+	Context func() []ContextFile
 }
 
 // Sandbox is the pod. There is one in a guest.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/containerd/ttrpc"
 	"go.uber.org/zap"
@@ -51,6 +52,11 @@ type agent struct {
 	log     *zap.Logger
 	device  snp.Device // nil without a TEE
 	trimmer memory.Trimmer
+
+	broker      *attest.Broker               // nil without a device
+	self        atomic.Pointer[snp.Evidence] // the guest's own report, with what the host gave for it
+	bundled     atomic.Pointer[attest.Policy]
+	endorsement []byte // of the image, by the initdata document
 }
 
 // assemble makes an agent that can answer. Until complete has run it answers only what needs nothing else.
@@ -140,13 +146,7 @@ func (a *agent) makeSandbox(ctx context.Context) error {
 		Gate: a.gate, Storage: mounts, Runtime: rt, Group: openGroup, Staging: stage,
 		Log: a.log.Named("sandbox"), Prefix: a.set.prefix, Changed: a.trimmer.Touch,
 	}
-	if a.device != nil {
-		broker := attest.New(a.device, a.brokerOptions())
-		cfg.Broker, a.rpc.Evidence = broker, broker.HostBundle
-		if _, err := os.Stat(snp.DefaultDevicePath); err == nil {
-			cfg.ReportDevice = snp.DefaultDevicePath
-		}
-	}
+	a.makeBroker(&cfg)
 	a.rpc.Staging = stage
 	a.rpc.Sandbox = sandbox.New(cfg)
 	return nil
@@ -156,6 +156,7 @@ func (a *agent) makeSandbox(ctx context.Context) error {
 func (a *agent) bound() {
 	p := a.gate.Policy()
 	a.log.Info("policy bound", zap.String("sha256", fmt.Sprintf("%x", p.Digest)), zap.Bool("runtime_logging", p.Logging))
+	a.openEvidenceListener(context.Background(), p)
 	if a.set.bound != nil {
 		a.set.bound(p.Logging)
 	}
@@ -176,38 +177,6 @@ func openDevice(ctx context.Context, insecure bool) (snp.Device, error) {
 		return nil, nil
 	}
 	return d, err
-}
-
-// hostData reads HOST_DATA of the guest's own report; nil stands for running without a TEE, by name.
-func (a *agent) hostData() gate.HostData {
-	if a.set.insecure {
-		return nil
-	}
-	return func(ctx context.Context) ([32]byte, error) {
-		if a.device == nil {
-			return [32]byte{}, snp.ErrNoDevice
-		}
-		r, err := snp.Self(ctx, a.device)
-		if err != nil {
-			return [32]byte{}, err
-		}
-		return r.HostData, nil
-	}
-}
-
-// brokerOptions let bundles carry the bound policy.
-func (a *agent) brokerOptions() attest.Options {
-	return attest.Options{Policy: func() *attest.Policy {
-		p := a.gate.Policy()
-		if p == nil {
-			return nil
-		}
-		out := &attest.Policy{Text: p.Text, Carrier: snp.CarrierPolicy, Initdata: p.Initdata}
-		if p.Initdata != nil {
-			out.Carrier = snp.CarrierInitdata
-		}
-		return out
-	}}
 }
 
 func newStaging(dir string, mount bool) (*staging.Area, error) {

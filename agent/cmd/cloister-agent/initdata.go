@@ -51,6 +51,9 @@ func (a *agent) bindInitdata(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the initdata document: %w", err)
 	}
+	if a.endorsement, err = readEndorsement(found); err != nil {
+		return fmt.Errorf("the initdata document: %w", err)
+	}
 	if err := a.gate.BindInitdata(ctx, found.HostData(), found.Raw, []byte(policy)); err != nil {
 		return err
 	}

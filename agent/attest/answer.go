@@ -1,0 +1,134 @@
+package attest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+)
+
+// statusError is an answer other than 200. Its text goes to the container that asked.
+type statusError struct {
+	status int
+	text   string
+}
+
+func (e *statusError) Error() string { return e.text }
+
+func refuse(status int, format string, args ...any) error {
+	return &statusError{status, fmt.Sprintf(format, args...)}
+}
+
+// statusOf follows the reference: 400 for what cannot be read, 403 when no report could be made.
+func statusOf(err error) int {
+	var s *statusError
+	switch {
+	case errors.As(err, &s):
+		return s.status
+	case errors.Is(err, ErrDeadline):
+		return http.StatusGatewayTimeout
+	}
+	return http.StatusForbidden
+}
+
+// errorAnswer is the one form that errors have.
+type errorAnswer struct {
+	Error string `json:"error"`
+}
+
+// marshalled is a small answer.
+func marshalled(v any) (*document, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode answer: %w", err)
+	}
+	return &document{parts: [][]byte{b}}, nil
+}
+
+// reply sends one JSON document, whatever happened before: an answer or {"error": "..."}.
+func reply(w http.ResponseWriter, d *document, err error) {
+	status := http.StatusOK
+	if err != nil {
+		status = statusOf(err)
+		if d, err = marshalled(errorAnswer{err.Error()}); err != nil {
+			d = &document{parts: [][]byte{[]byte(`{"error":"encode answer"}`)}}
+		}
+		if status == http.StatusTooManyRequests {
+			w.Header().Set("Retry-After", "1")
+		}
+	}
+	h := w.Header()
+	h["Content-Type"] = contentType
+	h["Content-Length"] = []string{strconv.Itoa(d.size())}
+	w.WriteHeader(status)
+	d.send(w)
+}
+
+var contentType = []string{"application/json; charset=utf-8"}
+
+// smallAnswer is what is copied together before it is written: one system call costs more than the copy.
+const smallAnswer = 64 << 10
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, smallAnswer); return &b }}
+
+// send writes the document. An error is the connection's end, which the server notices by itself.
+func (d *document) send(w http.ResponseWriter) {
+	if len(d.parts) == 1 || d.size() > smallAnswer {
+		for _, p := range d.parts {
+			if _, err := w.Write(p); err != nil {
+				return
+			}
+		}
+		return
+	}
+	buf := buffers.Get().(*[]byte)
+	b := (*buf)[:0]
+	for _, p := range d.parts {
+		b = append(b, p...)
+	}
+	_, _ = w.Write(b)
+	buffers.Put(buf)
+}
+
+// route is one call: its method and the function that makes the answer.
+type route struct {
+	method string
+	answer func(*subject, context.Context, *http.Request) (*document, error)
+}
+
+var routes = map[string]route{
+	"/status":          {http.MethodGet, (*subject).status},
+	"/attest/raw":      {http.MethodPost, (*subject).raw},
+	"/attest/combined": {http.MethodPost, (*subject).combined},
+	"/attest/bundle":   {http.MethodPost, (*subject).bundle},
+	"/v1/evidence":     {http.MethodPost, (*subject).evidence},
+	"/info":            {http.MethodGet, (*subject).info},
+	"/aa/evidence":     {http.MethodGet, (*subject).cocoEvidence},
+}
+
+// absent are calls of the shapes above that this agent does not have, with the reason.
+var absent = map[string]string{
+	"/attest/maa":             "this agent asks no attestation service: send the evidence of /attest/combined to it yourself",
+	"/key/release":            "this agent releases no keys",
+	"/aa/additional-evidence": "this guest has no device besides the processor that gives evidence",
+	"/aa/token":               "this agent asks no attestation service: send the evidence of /aa/evidence to it yourself",
+	"/aa/aael":                "the event log is the agent's own, and workloads do not write to it",
+}
+
+// dispatch finds the call and makes its answer.
+func (s *subject) dispatch(ctx context.Context, r *http.Request) (*document, error) {
+	route, ok := routes[r.URL.Path]
+	if !ok {
+		if why, known := absent[r.URL.Path]; known {
+			return nil, refuse(http.StatusNotFound, "%s: %s", r.URL.Path, why)
+		}
+		return nil, refuse(http.StatusNotFound, "this agent does not have the call %.64q", r.URL.Path)
+	}
+	if r.Method != route.method {
+		return nil, refuse(http.StatusMethodNotAllowed, "got method %.16q, want %s", r.Method, route.method)
+	}
+	return route.answer(s, ctx, r)
+}

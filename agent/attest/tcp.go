@@ -1,0 +1,146 @@
+package attest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+)
+
+// TCPAddress is where CoCo's workloads look for evidence (attestation contract, section 4.1). Containers of a pod share it, so the connection itself has to
+// say whose it is.
+const TCPAddress = "127.0.0.1:8006"
+
+// maxStrangers bounds the connections that are kept only to be told that they may not ask.
+const maxStrangers = 16
+
+var (
+	errNotLoopback = errors.New("evidence is for this guest's own containers: the connection does not come from loopback")
+	errNoGrant     = errors.New("this container has no grant cloister://attest")
+)
+
+// tcpServer is the loopback listener.
+type tcpServer struct {
+	server *http.Server
+	served chan struct{}
+	addr   net.Addr
+}
+
+// ListenTCP opens the loopback listener at TCPAddress. It is opened before any container runs, so that none of them can take the address and answer in the agent's
+// place. It serves until Close; ctx bounds the opening only.
+func (b *Broker) ListenTCP(ctx context.Context) error {
+	_, err := b.listenTCP(ctx, TCPAddress)
+	return err
+}
+
+func (b *Broker) listenTCP(ctx context.Context, address string) (net.Addr, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.tcp != nil {
+		return nil, errors.New("open evidence listener: it is open already")
+	}
+	var config net.ListenConfig
+	config.SetMultipathTCP(false) // sock_diag knows an MPTCP connection's parts by another family
+	l, err := config.Listen(ctx, "tcp4", address)
+	if err != nil {
+		return nil, fmt.Errorf("open evidence listener: %w", err)
+	}
+	t := &tcpServer{served: make(chan struct{}), addr: l.Addr()}
+	t.server = newServer(b, http.HandlerFunc(serveTCP))
+	b.tcp = t
+	go func() {
+		defer close(t.served)
+		_ = t.server.Serve(&ownerListener{Listener: l, broker: b, strangers: make(chan struct{}, maxStrangers)})
+	}()
+	return t.addr, nil
+}
+
+func (t *tcpServer) stop() {
+	_ = t.server.Close()
+	<-t.served
+}
+
+// ownerListener finds out whose a connection is before it is served. Connections are never waited for: a place is free, or the connection is
+// closed, so that no container can keep the others from the door.
+type ownerListener struct {
+	net.Listener
+	broker    *Broker
+	strangers chan struct{}
+}
+
+// ownedConn is a connection of a container's, or one with what is wrong with it.
+type ownedConn struct {
+	net.Conn
+	owner   *subject
+	wrong   error
+	release func()
+}
+
+func (c *ownedConn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
+}
+
+func (l *ownerListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if owned := l.admit(c.(*net.TCPConn)); owned != nil {
+			return owned, nil
+		}
+		_ = c.Close()
+	}
+}
+
+// admit is nil when there is no place.
+func (l *ownerListener) admit(c *net.TCPConn) *ownedConn {
+	owned := &ownedConn{Conn: c}
+	owned.owner, owned.wrong = l.broker.ownerOf(c)
+	if s := owned.owner; s != nil {
+		if !s.requests.take(l.broker.now()) || !s.adopt(owned) {
+			return nil
+		}
+		owned.release = func() { s.release(owned) }
+		return owned
+	}
+	select {
+	case l.strangers <- struct{}{}:
+		owned.release = sync.OnceFunc(func() { <-l.strangers })
+		return owned
+	default:
+		return nil
+	}
+}
+
+// ownerOf finds the container, among those with the grant, in whose control group the connecting socket was made.
+func (b *Broker) ownerOf(c *net.TCPConn) (*subject, error) {
+	if peer := c.RemoteAddr().(*net.TCPAddr); !peer.IP.IsLoopback() {
+		return nil, errNotLoopback
+	}
+	id, err := b.kernel.tcpPeer(c)
+	if err != nil {
+		return nil, fmt.Errorf("the agent cannot tell which container asks: %w", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, s := range b.subjects {
+		// A container's control group is made after its listener; until then there is no process of it either.
+		if own, err := b.kernel.cgroupID(s.id.Cgroup); err == nil && own == id {
+			return s, nil
+		}
+	}
+	return nil, errNoGrant
+}
+
+func serveTCP(w http.ResponseWriter, r *http.Request) {
+	c := r.Context().Value(connKey{}).(*ownedConn)
+	if c.owner == nil {
+		turnAway(w, c.wrong)
+		return
+	}
+	c.owner.serve(w, r)
+}
