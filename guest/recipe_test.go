@@ -92,7 +92,7 @@ func TestRecipe(t *testing.T) {
 	}
 	for _, name := range []string{
 		"dm_verity", "dm_crypt", "dm_integrity", "virtio_pci", "virtio_blk", "virtio_scsi", "sd_mod", "virtio_console", "virtio_net", "vsock",
-		"vmw_vsock_virtio_transport", "vsock_loopback", "ext4", "overlay", "erofs", "sev-guest", "inet_diag", "tcp_diag",
+		"vmw_vsock_virtio_transport", "vsock_loopback", "ext4", "overlay", "erofs", "sev-guest", "inet_diag", "tcp_diag", "unix_diag",
 	} {
 		if !slices.Contains(names(recipe.Production), name) {
 			t.Errorf("module %q is not on the production list", name)
