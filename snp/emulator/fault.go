@@ -1,6 +1,9 @@
 package emulator
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+)
 
 // FaultKind names a way in which host or firmware misbehave.
 type FaultKind string
@@ -29,7 +32,7 @@ const (
 )
 
 // Fault is one line of the fault script. Requests to the firmware are counted from 0, those for reports and those for keys, at both interfaces
-// together; the fault holds for requests After up to After+Count-1, and without a Count for all that follow.
+// together; the fault holds for requests After up to After+Count-1 of those it sees, and without a Count for all that follow.
 type Fault struct {
 	Kind  FaultKind `cbor:"1,keyasint"`
 	After uint32    `cbor:"2,keyasint"`
@@ -40,6 +43,8 @@ type Fault struct {
 	WaitMS uint32 `cbor:"5,keyasint"`
 	// Bit is for "flip" and "flip-certs": bit Bit%8 of byte Bit/8.
 	Bit uint32 `cbor:"6,keyasint"`
+	// Data, if set, is how REPORT_DATA begins in the requests that the fault sees: others do not count and do not meet it.
+	Data []byte `cbor:"7,keyasint,omitempty"`
 }
 
 const (
@@ -59,13 +64,19 @@ func (f Fault) check() error {
 	if f.WaitMS > maxBusyWait {
 		return fmt.Errorf("got a wait of %d ms, want at most %d", f.WaitMS, maxBusyWait)
 	}
+	if len(f.Data) > 64 {
+		return fmt.Errorf("got %d bytes of REPORT_DATA, want at most 64", len(f.Data))
+	}
 	if f.Bit >= maxBit {
 		return fmt.Errorf("got bit %d, want less than %d", f.Bit, maxBit)
 	}
 	return nil
 }
 
-// holds says whether the fault concerns request n.
+// sees says whether the fault counts a request, which for keys has no data.
+func (f Fault) sees(data []byte) bool { return bytes.HasPrefix(data, f.Data) }
+
+// holds says whether the fault concerns request n of those it sees.
 func (f Fault) holds(n uint64) bool {
 	first := uint64(f.After)
 	return n >= first && (f.Count == 0 || n < first+uint64(f.Count))

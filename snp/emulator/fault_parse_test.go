@@ -1,6 +1,9 @@
 package emulator
 
-import "testing"
+import (
+	"reflect"
+	"testing"
+)
 
 func TestParseFault(t *testing.T) {
 	for text, want := range map[string]Fault{
@@ -11,7 +14,7 @@ func TestParseFault(t *testing.T) {
 		"tcb-upgrade,after=4":            {Kind: FaultTCBUpgrade, After: 4},
 		"busy,wait=2000,times=1,count=1": {Kind: FaultBusy, WaitMS: 2000, Times: 1, Count: 1},
 	} {
-		if got, err := ParseFault(text); err != nil || got != want {
+		if got, err := ParseFault(text); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: got %+v, %v, want %+v", text, got, err, want)
 		}
 	}

@@ -43,7 +43,7 @@ func NewProcessor(p TEEParams) (*Processor, error) {
 		return nil, err
 	}
 	proc := &Processor{
-		params: p, turn: make(chan struct{}, 1), script: script{faults: p.Faults}, launched: p.TCB,
+		params: p, turn: make(chan struct{}, 1), script: newScript(p.Faults), launched: p.TCB,
 		now: firmware{tcb: p.TCB, key: key, certs: hostCerts(p.Chain, p.VLEK)},
 	}
 	if u := p.Upgrade; u != nil {
@@ -93,7 +93,7 @@ const anyRoom = sevguest.MaxCertsLen
 
 // report serves one report request, with at most room bytes of certificates, or none of them when room is nil.
 func (p *Processor) report(ctx context.Context, data [64]byte, vmpl uint32, room *uint32) answer {
-	return p.alone(ctx, func(e effects) answer {
+	return p.alone(ctx, data[:], func(e effects) answer {
 		var a answer
 		if room != nil {
 			table, need := e.table(p.now.certs)
@@ -117,7 +117,7 @@ func (p *Processor) report(ctx context.Context, data [64]byte, vmpl uint32, room
 
 // derivedKey serves one key request.
 func (p *Processor) derivedKey(ctx context.Context, req sevguest.DerivedKeyReq) answer {
-	return p.alone(ctx, func(effects) answer {
+	return p.alone(ctx, nil, func(effects) answer {
 		var a answer
 		a.key, a.status = p.derive(req)
 		return a
@@ -125,14 +125,14 @@ func (p *Processor) derivedKey(ctx context.Context, req sevguest.DerivedKeyReq) 
 }
 
 // alone serves one request after those before it, and after what host and script have to say first.
-func (p *Processor) alone(ctx context.Context, serve func(effects) answer) answer {
+func (p *Processor) alone(ctx context.Context, data []byte, serve func(effects) answer) answer {
 	select {
 	case p.turn <- struct{}{}:
 		defer func() { <-p.turn }()
 	case <-ctx.Done():
 		return failed(syscall.EINTR, 0)
 	}
-	e := p.script.next()
+	e := p.script.next(data)
 	switch {
 	case e.wiped:
 		return failed(syscall.ENOTTY, 0)

@@ -14,8 +14,8 @@ import (
 // script is the fault script as it is played.
 type script struct {
 	faults   []Fault
+	seen     []uint64 // by each fault, so far
 	held     bool
-	requests uint64 // so far
 	wiped    bool
 	upgraded bool
 }
@@ -31,17 +31,22 @@ type effects struct {
 	upgraded, lag   bool
 }
 
-// next counts a request and gathers what the script has for it.
-func (s *script) next() effects {
+func newScript(faults []Fault) script {
+	return script{faults: faults, seen: make([]uint64, len(faults))}
+}
+
+// next counts a request, which for keys has no data, and gathers what the script has for it.
+func (s *script) next(data []byte) effects {
 	if s.held {
 		return effects{}
 	}
-	n := s.requests
-	s.requests++
 	var e effects
-	for _, f := range s.faults {
-		if f.holds(n) || f.sticks() && n >= uint64(f.After) {
-			s.apply(f, &e)
+	for i, f := range s.faults {
+		if f.sees(data) {
+			if n := s.seen[i]; f.holds(n) || f.sticks() && n >= uint64(f.After) {
+				s.apply(f, &e)
+			}
+			s.seen[i]++
 		}
 	}
 	e.wiped, e.upgraded = s.wiped, s.upgraded

@@ -75,6 +75,30 @@ func TestScriptOfReports(t *testing.T) {
 	}
 }
 
+// TestFaultsByReportData: a fault may be meant for one question only, whatever else is asked in between.
+func TestFaultsByReportData(t *testing.T) {
+	proc := run(t, faults(
+		Fault{Kind: FaultBusy, Times: 31, Data: []byte("one"), Count: 1}, Fault{Kind: FaultBroken, Data: []byte("two"), After: 1},
+	))
+	for i, c := range []struct {
+		data string
+		want syscall.Errno
+	}{
+		{"none", 0}, {"one", syscall.ETIMEDOUT}, {"one", 0}, {"two", 0}, {"on", 0}, {"two", syscall.EIO}, {"none", syscall.ENOTTY},
+	} {
+		var data [64]byte
+		copy(data[:], c.data)
+		if i == 3 { // a key has no data
+			if a := proc.derivedKey(t.Context(), sevguest.DerivedKeyReq{}); a.errno != 0 {
+				t.Errorf("key: got %v", a.errno)
+			}
+		}
+		if a := proc.report(t.Context(), data, 0, nil); a.errno != c.want {
+			t.Errorf("request %d: got %v, want %v", i, a.errno, c.want)
+		}
+	}
+}
+
 // TestKeysMeetTheScriptToo: there is one message channel for reports and keys.
 func TestKeysMeetTheScriptToo(t *testing.T) {
 	proc := run(t, faults(Fault{Kind: FaultWiped, After: 2}))
@@ -128,7 +152,7 @@ func TestHostWaits(t *testing.T) {
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
-				proc.script.faults = []Fault{{Kind: FaultBusy, Times: 30, WaitMS: 2000}}
+				proc.script = newScript([]Fault{{Kind: FaultBusy, Times: 30, WaitMS: 2000}})
 				if a := proc.report(ctx, [64]byte{}, 0, nil); a.errno != syscall.EINTR {
 					t.Errorf("caller gone: got %v, want %v", a.errno, syscall.EINTR)
 				}
@@ -341,6 +365,7 @@ func TestFaultsThatAreRefused(t *testing.T) {
 	for name, edit := range map[string]func(*TEEParams){
 		"unknown":              faults(Fault{Kind: "fire"}),
 		"wait beyond a retry":  faults(Fault{Kind: FaultThrottled, WaitMS: 2001}),
+		"more than all data":   faults(Fault{Kind: FaultBusy, Data: make([]byte, 65)}),
 		"bit beyond any table": faults(Fault{Kind: FaultFlip, Bit: 1 << 20}),
 		"upgrade to nothing":   faults(Fault{Kind: FaultTCBUpgrade}),
 		"interface":            func(p *TEEParams) { p.Interface = "smoke" },

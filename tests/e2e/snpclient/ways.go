@@ -107,8 +107,15 @@ func kind(err error) string {
 		name string
 		err  error
 	}{
-		{"key lost", snp.ErrKeyLost}, {"busy", snp.ErrBusy}, {"level", snp.ErrLevel}, {"no device", snp.ErrNoDevice}, {"panic", errPanic},
-		{"ENOTTY", unix.ENOTTY}, {"EIO", unix.EIO}, {"ETIMEDOUT", unix.ETIMEDOUT}, {"ENXIO", unix.ENXIO},
+		{"key lost", snp.ErrKeyLost},
+		{"busy", snp.ErrBusy},
+		{"level", snp.ErrLevel},
+		{"no device", snp.ErrNoDevice},
+		{"panic", errPanic},
+		{"ENOTTY", unix.ENOTTY},
+		{"EIO", unix.EIO},
+		{"ETIMEDOUT", unix.ETIMEDOUT},
+		{"ENXIO", unix.ENXIO},
 	} {
 		// go-configfs-tsm does not wrap what the kernel said.
 		if errors.Is(err, k.err) || strings.HasSuffix(err.Error(), k.err.Error()) {
