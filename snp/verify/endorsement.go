@@ -37,7 +37,8 @@ type Endorsement struct {
 	Measurement  [48]byte
 	PayloadError error
 
-	message *cose.Sign1
+	message  *cose.Sign1
+	resolved error // why the issuer is not that of the chain; set by checkSignature
 }
 
 // ReadEndorsement takes an endorsement apart. It checks no signature: anybody can have made what it returns.
@@ -177,7 +178,11 @@ func (e *Endorsement) checkSignature() error {
 	if e.Algorithm != cose.PS384 && e.Algorithm != cose.ES384 {
 		return fmt.Errorf("got algorithm %d, want PS384 (%d) or ES384 (%d)", e.Algorithm, cose.PS384, cose.ES384)
 	}
-	return e.message.Verify()
+	if err := e.message.Verify(); err != nil {
+		return err
+	}
+	e.resolved = cose.ResolveDID(e.Issuer, e.message.Chain)
+	return nil
 }
 
 // checkTimes wants every certificate to have been valid when the signer says it signed. Certificates of signers live for a year and endorsements for longer, so the
@@ -207,8 +212,8 @@ func (e *Endorsement) signed() string {
 // statedBy holds a signed endorsement against the policy and the report. Each row is judged, whatever became of the others.
 func (j judge) statedBy(r *snp.Report, e *Endorsement, want *EndorsementPolicy) {
 	wanted := strings.Join(want.Issuers, " or ")
-	if err := cose.ResolveDID(e.Issuer, e.message.Chain); err != nil {
-		j.set(checkEndorsementIssuer, false, wanted, err.Error())
+	if e.resolved != nil {
+		j.set(checkEndorsementIssuer, false, wanted, e.resolved.Error())
 	} else {
 		j.set(checkEndorsementIssuer, slices.Contains(want.Issuers, e.Issuer), wanted, e.Issuer)
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/cloister-cc/cloister/cose"
 	"github.com/cloister-cc/cloister/cose/cosetest"
 	"github.com/cloister-cc/cloister/snp/emulator"
+	"github.com/cloister-cc/cloister/snp/measure"
+	"github.com/cloister-cc/cloister/snp/measure/endorse"
 	"github.com/cloister-cc/cloister/snp/verify"
 )
 
@@ -96,6 +98,21 @@ func TestEndorsement(t *testing.T) {
 				t.Errorf("refused: %+v", v.Failed())
 			}
 		})
+	}
+}
+
+// What our own signer of launch digests makes is accepted.
+func TestEndorsementOfOurOwn(t *testing.T) {
+	c := cosetest.NewChain(t, cosetest.ChainOptions{Key: cosetest.P384})
+	raw, err := endorse.Signer{Key: c.Signer(), Chain: c.Certs, Time: signingTime}.Sign(measure.Digest(measurement), 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := judgeUVM(t, raw, func(exp *verify.Expectations) {
+		exp.Endorsement = &verify.EndorsementPolicy{Issuers: []string{c.DID(t, "subject")}, Feed: endorse.DefaultFeed, MinSVN: 7}
+	})
+	if !v.OK {
+		t.Errorf("refused: %+v", v.Failed())
 	}
 }
 
