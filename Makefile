@@ -5,7 +5,7 @@ export GOFLAGS := -buildvcs=false
 export GOTOOLCHAIN := local
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit e2e bench bench-enforcer fuzz-long lint vuln generate guest clean setup-%
+.PHONY: help build demo test unit e2e bench bench-snp bench-enforcer fuzz-long lint vuln generate guest clean setup-%
 
 help: ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | while IFS=$$'\t' read -r t d; do printf '  %-10s %s\n' "$$t" "$$d"; done
@@ -40,6 +40,9 @@ e2e: setup-test ## only the tests in the VM
 
 bench: setup-test ## measure, as ratios against references run side by side; ends with BENCH lines
 	go run ./tests/bench
+
+bench-snp: setup-test ## measure verification and evidence beside one signature check, go-sev-guest and the bare device (5 min)
+	go run ./tests/bench -only snp
 
 bench-enforcer: setup-build ## measure the enforcer beside the reference, a hand-written comparison and the bare engine (10 min)
 	cd tests/reference && go run -tags rego ./cmd/bench-enforcer

@@ -34,6 +34,7 @@ var groups = []group{
 	{"boot", measureBoot},
 	{"memory", measureMemory},
 	{"container", measureContainer},
+	{"snp", measureSNP},
 }
 
 // bench is one run of the program.
@@ -47,7 +48,7 @@ type bench struct {
 }
 
 // runs are how often things are measured.
-type runs struct{ container, plug, boot, verity, memory int }
+type runs struct{ container, plug, boot, verity, memory, verify, evidence, device int }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -68,6 +69,9 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&b.runs.boot, "boot-runs", 9, "boots of each kind")
 	flags.IntVar(&b.runs.memory, "memory-runs", 5, "boots after which resident memory is looked at")
 	flags.IntVar(&b.runs.verity, "verity-runs", 7, "trees built in each way")
+	flags.IntVar(&b.runs.verify, "verify-runs", 60, "rounds of verifications in each way")
+	flags.IntVar(&b.runs.evidence, "evidence-runs", 5000, "requests for evidence in this process")
+	flags.IntVar(&b.runs.device, "device-runs", 200, "requests for evidence in a guest, in each way")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -71,6 +71,9 @@ func (a *agent) measure(ctx context.Context, q wire.Question) (wire.Answer, erro
 		}
 		runs, err := a.compare(ctx, &prepared, &measured, q.Runs)
 		return wire.Answer{Runs: runs}, err
+	case wire.OpEvidence:
+		rounds, err := a.evidence(ctx, q.Runs)
+		return wire.Answer{Evidence: rounds}, err
 	}
 	return wire.Answer{}, fmt.Errorf("question %q is not known", q.Op)
 }

@@ -11,6 +11,8 @@ const Port = 2
 const (
 	OpStart = "start" // measure container starts
 	OpAwait = "await" // return once a disk can be opened
+
+	OpEvidence = "evidence" // ask the report device, barely and through the broker
 )
 
 // Question is one thing to measure.
@@ -31,6 +33,14 @@ type Question struct {
 type Answer struct {
 	Error string `json:"error,omitempty"`
 	Runs  []Run  `json:"runs,omitempty"`
+
+	Evidence []Evidence `json:"evidence,omitempty"`
+}
+
+// Evidence is one round: a report of the device by one ioctl, and a container's evidence through the broker.
+type Evidence struct {
+	Ioctl    time.Duration `json:"ioctl"`
+	Evidence time.Duration `json:"evidence"`
 }
 
 // Run is one round: each way to start the container once, in alternating order.
