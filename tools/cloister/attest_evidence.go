@@ -23,6 +23,7 @@ type judged struct {
 	// policy and preimage are there if the evidence has an identity; both are bound by the report.
 	policy   *evidence.Policy
 	preimage *identity.Preimage
+	eventLog []byte   // replayed to the head that the preimage holds, if there is an identity
 	notes    []string // what a reader of the verdict should know besides
 }
 
@@ -89,7 +90,7 @@ func (a *attestVerify) judge(in input, verifier *verify.Verifier, exp verify.Exp
 	if err != nil {
 		return &judged{verdict: verify.Refuse(err.Error(), "evidence")}, nil
 	}
-	out := &judged{format: f.Format}
+	out := &judged{format: f.Format, eventLog: f.Evidence.EventLog}
 	ev := f.Evidence
 	if err := ev.Merge(in.more); err != nil {
 		return nil, unreadable(err)

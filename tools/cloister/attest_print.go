@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/cloister-cc/cloister/snp/eventlog"
 	"github.com/cloister-cc/cloister/snp/verify"
 )
 
@@ -134,6 +135,9 @@ func (o *judged) identity(line func(what, format string, args ...any)) {
 	line("identity", "%s", text)
 	if s.PodOnly != "" {
 		line("not the container's", "%s", s.PodOnly)
+	}
+	if x, err := eventlog.Parse(o.eventLog); err == nil {
+		line("event log", "%d entries, from number %d on; attest inspect prints them", len(x.Entries), x.First)
 	}
 	line("the host calls it", "id %q, names %q, image %q", s.Claimed.ID, s.Claimed.Names, s.Claimed.Image)
 	if !o.asked("measurement") && !o.asked("endorsement_measurement") {
