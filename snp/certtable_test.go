@@ -19,6 +19,7 @@ func TestGUIDs(t *testing.T) {
 		{GUIDASK, abi.AskGUID},
 		{GUIDARK, abi.ArkGUID},
 		{GUIDCRL, "92f81bc3-5811-4d3d-97ff-d19f88dc67ea"},
+		{GUIDCPU, abi.ExtraPlatformInfoGUID},
 	} {
 		if c.got.String() != c.want {
 			t.Errorf("got %s, want %s", c.got, c.want)
@@ -124,4 +125,22 @@ func FuzzParseCerts(f *testing.F) {
 			t.Fatalf("marshalling changed the certificates: %v", err)
 		}
 	})
+}
+
+// TestParseCPUEntry reads what go-sev-guest writes, and nothing of another size.
+func TestParseCPUEntry(t *testing.T) {
+	for _, want := range []CPUID{{0x19, 0x01, 1}, {0x19, 0x11, 1}, {0x19, 0xA0, 2}, {0x1A, 0x02, 1}, {0x1A, 0x11, 0}} {
+		b, err := (&abi.ExtraPlatformInfo{Size: abi.ExtraPlatformInfoV0Size, Cpuid1Eax: abi.FmsToCpuid1Eax(want.Family, want.Model, want.Stepping)}).Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ParseCPUEntry(b); err != nil || got != want {
+			t.Errorf("got %v %v, want %v", got, err, want)
+		}
+		for _, bad := range [][]byte{nil, b[:7], append(bytes.Clone(b), 0), {9, 0, 0, 0, 1, 2, 3, 4}} {
+			if got, err := ParseCPUEntry(bad); err == nil || got != (CPUID{}) {
+				t.Errorf("%x: got %v, want an error", bad, got)
+			}
+		}
+	}
 }

@@ -214,6 +214,103 @@ func TestLines(t *testing.T) {
 	}
 }
 
+func TestProducts(t *testing.T) {
+	for _, c := range []struct {
+		cpu  CPUID
+		want Product
+	}{
+		{CPUID{0x19, 0x00, 0}, Product{"Milan", Milan}},
+		{CPUID{0x19, 0x0F, 0}, Product{"Milan", Milan}},
+		{CPUID{0x19, 0x10, 0}, Product{"Genoa", Genoa}},
+		{CPUID{0x19, 0x1F, 0}, Product{"Genoa", Genoa}},
+		{CPUID{0x19, 0xA0, 0}, Product{"Siena", Genoa}},
+		{CPUID{0x19, 0xAF, 0}, Product{"Siena", Genoa}},
+		{CPUID{0x1A, 0x00, 0}, Product{"Turin", Turin}},
+		{CPUID{0x1A, 0x10, 0}, Product{"Turin-Dense", Turin}},
+		{CPUID{0x1A, 0x1F, 0}, Product{"Turin-Dense", Turin}},
+		{CPUID{0x19, 0x9F, 0}, Product{}},
+		{CPUID{0x19, 0xB0, 0}, Product{}},
+		{CPUID{0x1B, 0x00, 0}, Product{}},
+	} {
+		if got, err := ProductOf(c.cpu); got != c.want || (err == nil) != (c.want.Name != "") {
+			t.Errorf("%s: got %v %v, want %v", c.cpu, got, err, c.want)
+		}
+		if got, err := ProductNamed(c.want.Name); got != c.want || (err == nil) != (c.want.Name != "") {
+			t.Errorf("%q: got %v %v, want %v", c.want.Name, got, err, c.want)
+		}
+	}
+	for alias, want := range map[string]string{"Bergamo": "Siena", "Turin Dense": "Turin-Dense"} {
+		if got, err := ProductNamed(alias); err != nil || got.Name != want {
+			t.Errorf("%q: got %v %v, want %s", alias, got, err, want)
+		}
+	}
+}
+
+// TestCPUIDOf agrees with go-sev-guest on every signature of the families that there are.
+func TestCPUIDOf(t *testing.T) {
+	for family := 0x0F; family <= 0x1F; family++ {
+		for model := 0; model <= 0xFF; model++ {
+			want := CPUID{uint8(family), uint8(model), uint8(model) & 0xF}
+			if got := CPUIDOf(abi.FmsToCpuid1Eax(want.Family, want.Model, want.Stepping)); got != want {
+				t.Fatalf("got %+v, want %+v", got, want)
+			}
+		}
+	}
+}
+
+// TestReservedBits: what has a meaning grows with the report's version.
+func TestReservedBits(t *testing.T) {
+	for _, c := range []struct {
+		version          uint32
+		policy, platform uint64 // reserved bits of all ones
+	}{
+		{2, ^uint64(1<<25 - 1), ^uint64(0x1F)},
+		{3, ^uint64(1<<25 - 1), ^uint64(0x3F)},
+		{4, ^uint64(1<<25 - 1), ^uint64(0x3F)},
+		{5, ^uint64(1<<26 - 1), ^uint64(0xFF)},
+	} {
+		if got := GuestPolicy(^uint64(0)).Reserved(c.version); uint64(got) != c.policy {
+			t.Errorf("version %d: policy: got %s, want %#x", c.version, got, c.policy)
+		}
+		if got := PlatformInfo(^uint64(0)).Reserved(c.version); uint64(got) != c.platform {
+			t.Errorf("version %d: platform: got %s, want %#x", c.version, got, c.platform)
+		}
+		if got := GuestPolicy(0).Reserved(c.version); got != PolicyReservedOne {
+			t.Errorf("version %d: policy of zeros: got %s, want %s", c.version, got, PolicyReservedOne)
+		}
+	}
+	if major, minor := (GuestPolicy(1<<8|55) | PolicyReservedOne).ABI(); major != 1 || minor != 55 {
+		t.Errorf("got abi %d.%d, want 1.55", major, minor)
+	}
+}
+
+func TestFirmwareAtLeast(t *testing.T) {
+	floor := Firmware{1, 55, 29}
+	for f, want := range map[Firmware]bool{
+		{1, 55, 29}: true, {1, 55, 30}: true, {1, 56, 0}: true, {2, 0, 0}: true, {1, 55, 28}: false, {1, 54, 99}: false, {0, 99, 99}: false,
+	} {
+		if got := f.AtLeast(floor); got != want {
+			t.Errorf("%s: got %t, want %t", f, got, want)
+		}
+	}
+}
+
+// TestDecodeReportLeavesReserved: a verifier gets the fields of a report whose reserved bytes it refuses in a row of their own.
+func TestDecodeReportLeavesReserved(t *testing.T) {
+	b := patterned(3)
+	b[0x29f] = 1
+	r, err := DecodeReport(b)
+	if err != nil || r.Version != 3 {
+		t.Fatalf("got %v, %v", r, err)
+	}
+	if err := r.CheckReserved(); err == nil || !strings.Contains(err.Error(), "0x29f") {
+		t.Errorf("got %v, want an error that names 0x29f", err)
+	}
+	if r, err := ParseReport(b); r != nil || err == nil {
+		t.Errorf("got %v, want an error", r)
+	}
+}
+
 func FuzzParseReport(f *testing.F) {
 	for version := uint32(1); version <= 6; version++ {
 		f.Add(patterned(version))

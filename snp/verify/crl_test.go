@@ -24,6 +24,7 @@ func TestRevocationModes(t *testing.T) {
 	list := func(edit func(*x509.RevocationList)) []byte {
 		return revocationListBy(t, issuerCert(t, "ark"), issuerKey(t, "ark"), now.AddDate(0, 0, -1), now.AddDate(0, 0, 1), edit)
 	}
+	pkcs1 := list(func(l *x509.RevocationList) { l.SignatureAlgorithm = x509.SHA384WithRSA })
 	delta := list(func(l *x509.RevocationList) {
 		l.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 27}, Critical: true, Value: []byte{2, 1, 1}}}
 	})
@@ -60,6 +61,7 @@ func TestRevocationModes(t *testing.T) {
 		{name: "another root's, of the caller, required", caller: [][]byte{foreign}, required: true, want: "crl"},
 		{name: "an intermediate's", evidence: [][]byte{byASK}, want: "crl"},
 		{name: "another key", evidence: [][]byte{forged}, want: "crl_signature"},
+		{name: "pkcs 1", evidence: [][]byte{pkcs1}, want: "crl_signature"},
 		{name: "a delta list", evidence: [][]byte{delta}, want: "crl_signature"},
 		{name: "garbage beside the right one", evidence: [][]byte{current, []byte("hello")}, want: "crl_signature"},
 		{name: "too many", evidence: slices.Repeat([][]byte{current}, 17), want: "crl_signature"},

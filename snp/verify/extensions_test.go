@@ -175,3 +175,32 @@ func manyOf(b []byte, n int) (out [][]byte) {
 	}
 	return out
 }
+
+// TestProcessorEntryOfTable: the table's entry that names the processor counts for version 2 only, and must be right where it counts.
+func TestProcessorEntryOfTable(t *testing.T) {
+	v := testVerifier(t)
+	genoa, milan := []byte{8, 0, 0, 0, 0x10, 0x0f, 0xa1, 0}, []byte{8, 0, 0, 0, 0x10, 0x0f, 0xa0, 0}
+	siena := []byte{8, 0, 0, 0, 0x02, 0x0f, 0xaa, 0}
+	for _, c := range []struct {
+		name          string
+		version       uint32
+		entry         []byte
+		want, product string
+	}{
+		{"right", 2, genoa, "", "Genoa"},
+		{"siena", 2, siena, "", "Siena"},
+		{"another line", 2, milan, "product", "Milan"},
+		{"unknown", 2, []byte{8, 0, 0, 0, 0x11, 0x0f, 0x80, 0}, "product", ""},
+		{"short", 2, genoa[:7], "product", ""},
+		{"another line, of a report that names its own", 3, milan, "", "Genoa"},
+	} {
+		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
+			s := machine{"Genoa", false, c.version}.sample(t, nil)
+			ev := s.evidence()
+			ev.Table = s.table(snp.GUIDCPU, c.entry)
+			if got := mustFailOrPass(t, v, ev, expectations(), c.want); got.Product != c.product {
+				t.Errorf("got product %q, want %q", got.Product, c.product)
+			}
+		})
+	}
+}

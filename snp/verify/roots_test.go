@@ -214,6 +214,32 @@ func TestEndorsementKeyBesideRoots(t *testing.T) {
 	}
 }
 
+// TestEndorsementKeyBesideRootsThatLeadsNowhere: what is kept beside the roots must still lead to one of them, and a certificate that has no form does not load.
+func TestEndorsementKeyBesideRootsThatLeadsNowhere(t *testing.T) {
+	s := machine{"Genoa", false, 3}.sample(t, nil)
+	ev := verify.Evidence{Report: s.report}
+	for _, c := range []struct {
+		name string
+		leaf []byte
+		want string
+	}{
+		{"of the other kind", machine{"Genoa", true, 3}.sample(t, nil).params.Chain[0], "certificates"},
+		{"of a stranger", newPublished(t, snp.Genoa).signer.Vcek.Raw, "certificates"},
+		{"flipped", flipped(s.params.Chain[0], len(s.params.Chain[0])-1), "chain"},
+	} {
+		r := roots(t)
+		if err := r.Add(c.leaf); err != nil {
+			t.Fatal(err)
+		}
+		if got := judge(t, newVerifier(t, r, verify.Options{}), ev, expectations()); failed(got) != c.want {
+			t.Errorf("%s: got failed checks %q, want %q", c.name, failed(got), c.want)
+		}
+	}
+	if err := roots(t).Add(s.reissued("ask", func(c *x509.Certificate) { setExtension(c, nil, 2) })); err == nil {
+		t.Error("a certificate without a product was accepted")
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name  string
