@@ -5,6 +5,7 @@ import (
 	"encoding/pem"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -99,6 +100,24 @@ func TestGenuineEvidence(t *testing.T) {
 				t.Errorf("newer microcode wanted: got failed checks %q, want min_tcb", failed(got))
 			}
 		})
+	}
+}
+
+// TestGenuineEvidenceWithWholeChain: services hand out the intermediate and the root too, those of the right line or of all.
+func TestGenuineEvidenceWithWholeChain(t *testing.T) {
+	v := newVerifier(t, nil, verify.Options{})
+	var all [][]byte
+	for _, line := range []string{"milan", "genoa", "turin"} {
+		for _, role := range []string{"ask", "asvk", "ark"} {
+			all = append(all, pemFile(t, filepath.Join("roots", role+"-"+line+".pem")))
+		}
+	}
+	for _, g := range genuineEvidence(t) {
+		ev := g.ev
+		ev.Certs = append(slices.Clip(ev.Certs), all...)
+		if got := judge(t, v, ev, verify.Expectations{Now: g.now}); failed(got) != g.refused {
+			t.Errorf("%s: got failed checks %q, want %q", g.name, failed(got), g.refused)
+		}
 	}
 }
 

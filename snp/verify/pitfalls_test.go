@@ -71,6 +71,14 @@ func TestPitfallMaskedChipID(t *testing.T) {
 	}
 }
 
+// A provider that hands out VLEKs may mask the chip's own key; the report says so and is signed all the same.
+func TestMaskedChipKeyWithVLEK(t *testing.T) {
+	ev := machine{"Genoa", true, 3}.sample(t, nil).signed(setBit(0x48, 1))
+	if got := judge(t, testVerifier(t), ev, expectations()); !got.OK {
+		t.Errorf("refused: %+v", got.Failed())
+	}
+}
+
 // 7: expectations of nothing refuse nothing that is not refused always; provisional firmware is the caller's to refuse.
 func TestPitfallZeroExpectations(t *testing.T) {
 	v := testVerifier(t)

@@ -40,7 +40,7 @@ func TestAMDRootsAreThoseOfGoSEVGuest(t *testing.T) {
 			}
 		}
 	}
-	files, err := os.ReadDir("roots")
+	files, err := filepath.Glob("roots/*.pem")
 	if err != nil || len(files) != 9 {
 		t.Errorf("got %d built-in certificates %v, want 9", len(files), err)
 	}
