@@ -27,7 +27,11 @@ func testParams(t testing.TB, id Identity) TEEParams {
 
 func TestTEEDiskRoundTrip(t *testing.T) {
 	want := testParams(t, DefaultIdentity())
-	want.Faults = []Fault{{Kind: FaultBusy, After: 1, Count: 2, Times: 3}, {Kind: FaultWiped, After: 9}}
+	script := []Fault{{Kind: FaultBusy, After: 1, Count: 2, Times: 3}, {Kind: FaultTCBUpgrade, After: 9, Data: []byte{1}}, {Kind: FaultFlip, Bit: 77}}
+	if err := testAuthority(t).Play(&want, script); err != nil {
+		t.Fatal(err)
+	}
+	want.CPU, want.Interface, want.Entries, want.ImageID[3] = snp.CPUID{Family: 0x19, Model: 0xA0}, ConfigfsOnly, 7, 9
 	path := filepath.Join(t.TempDir(), "tee.img")
 	for range 2 { // an old disk is replaced
 		if err := WriteTEEDisk(path, want); err != nil {
@@ -129,6 +133,16 @@ func FuzzReadTEEDisk(f *testing.F) {
 		}
 		f.Add(disk[teeHeaderSize:])
 	}
+	full := testParams(f, DefaultIdentity())
+	if err := testAuthority(f).Play(&full, []Fault{{Kind: FaultTCBUpgrade, Data: []byte("x")}, {Kind: FaultFlip, Bit: 9}}); err != nil {
+		f.Fatal(err)
+	}
+	full.Interface, full.Entries, full.VMPLFloor = IoctlOnly, 1, 3
+	disk, err := EncodeTEEDisk(full)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(disk[teeHeaderSize:])
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		if _, err := ReadTEEDisk(bytes.NewReader(doc)); err == nil {
 			t.Log("a whole disk")
