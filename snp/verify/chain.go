@@ -3,7 +3,6 @@ package verify
 import (
 	"bytes"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -106,7 +105,9 @@ func (v *Verifier) build(g *given, kind string) (*chains, *failure) {
 		if bad != nil {
 			return nil, bad
 		}
-		out.links = append(out.links, l)
+		if leaf.says.kind() == kind {
+			out.links = append(out.links, l)
+		}
 	}
 	return out, nil
 }
@@ -172,7 +173,7 @@ func (v *Verifier) chain(leaf endorsed, issuers []*authority) (*link, *failure) 
 		if err == nil {
 			return newLink(leaf, by, anchor), nil
 		}
-		reason = errors.Join(reason, err)
+		reason = err
 	}
 	if reason != nil {
 		return nil, fail(checkChain, wantChain, reason)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
+	"slices"
 
 	"github.com/cloister-cc/cloister/snp"
 )
@@ -109,8 +110,8 @@ type endorsed struct {
 	says *endorsement
 }
 
-// parse tells endorsement keys' certificates from authorities'. Where both kinds of key are at hand the report's is taken, but what the host calls a VCEK must be
-// one.
+// parse tells endorsement keys' certificates from authorities'. Where both kinds of key are at hand the report's will be taken, but what the host calls a VCEK must
+// be one.
 func (g *given) parse(kind string) (leaves []endorsed, others []*x509.Certificate, bad *failure) {
 	if g.leaf != nil {
 		cert, err := x509.ParseCertificate(g.leaf)
@@ -126,7 +127,6 @@ func (g *given) parse(kind string) (leaves []endorsed, others []*x509.Certificat
 		}
 		leaves = append(leaves, endorsed{cert, says})
 	}
-	other := ""
 	for _, der := range append([][]byte{g.ask, g.ark}, g.more...) {
 		if der == nil {
 			continue
@@ -143,14 +143,11 @@ func (g *given) parse(kind string) (leaves []endorsed, others []*x509.Certificat
 		if err != nil {
 			return nil, nil, fail(checkCertificate, wantForm, err)
 		}
-		if says.kind() != kind {
-			other = says.kind()
-			continue
-		}
 		leaves = append(leaves, endorsed{cert, says})
 	}
-	if len(leaves) == 0 && other != "" {
-		return nil, nil, &failure{checkSigner, kind, other}
+	ofKind := func(l endorsed) bool { return l.says.kind() == kind }
+	if len(leaves) > 0 && !slices.ContainsFunc(leaves, ofKind) {
+		return nil, nil, &failure{checkSigner, kind, leaves[0].says.kind()}
 	}
 	return leaves, others, nil
 }

@@ -147,6 +147,7 @@ func TestCertificatesAtHand(t *testing.T) {
 		{"no intermediate", rootOnly, table(vcekEntry), nil, "certificates"},
 		{"no leaf", rootOnly, table(snp.Cert{GUID: snp.GUIDASK, Data: ask}), nil, "certificates"},
 		{"both kinds", roots(t), nil, both, ""},
+		{"both kinds, the other one forged", roots(t), nil, [][]byte{flipped(both[0], len(both[0])-1), leaf}, "chain"},
 		{"both kinds in the table", roots(t), table(snp.Cert{GUID: snp.GUIDVLEK, Data: both[0]}, vcekEntry), nil, ""},
 		{"the other kind only", roots(t), nil, both[:1], "signer"},
 		{"an entry of another guid", roots(t), table(vcekEntry, snp.Cert{GUID: snp.GUID{1}, Data: []byte("hello")}), nil, ""},
