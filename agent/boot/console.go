@@ -27,7 +27,8 @@ const (
 	FatalParameter
 	FatalTransport
 	FatalInitdata
-	FatalNoDevice
+	FatalDevice
+	FatalLevel
 	FatalInternal
 	messages // count
 )
@@ -45,7 +46,8 @@ var catalogue = [messages]string{
 	FatalParameter:     "fatal: a kernel command line parameter is unknown, repeated or malformed",
 	FatalTransport:     "fatal: no transport to serve on",
 	FatalInitdata:      "fatal: the initdata disk does not match HOST_DATA",
-	FatalNoDevice:      "fatal: no SEV-SNP report device",
+	FatalDevice:        "fatal: the SEV-SNP report device cannot be used",
+	FatalLevel:         "fatal: the SEV-SNP report device has no key for the agent's privilege level (VMPL)",
 	FatalInternal:      "fatal: internal error",
 }
 

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"errors"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/cloister-cc/cloister/agent/api"
 	"github.com/cloister-cc/cloister/enforcer"
+	"github.com/cloister-cc/cloister/snp"
 )
 
 // health answers whether the agent lives. It asks no policy and says nothing of the workload.
@@ -59,9 +61,20 @@ func (o own) Evidence(ctx context.Context, r *api.EvidenceRequest) (*api.Evidenc
 	}
 	bundle, err := o.s.cfg.Evidence(ctx, r.Nonce)
 	if err != nil {
-		return nil, status.Error(codes.Internal, "no report could be made")
+		return nil, noEvidence(err)
 	}
 	return &api.EvidenceResponse{Bundle: bundle}, nil
+}
+
+// noEvidence says why no report could be made, in words of a fixed set: what the host may do about it is all it is told.
+func noEvidence(err error) error {
+	switch {
+	case errors.Is(err, snp.ErrKeyLost):
+		return status.Error(codes.FailedPrecondition, "no report could be made: "+snp.ErrKeyLost.Error())
+	case errors.Is(err, snp.ErrBusy):
+		return status.Error(codes.Unavailable, "no report could be made: "+snp.ErrBusy.Error())
+	}
+	return status.Error(codes.Internal, "no report could be made")
 }
 
 // Logs returns the newest lines of the journal.

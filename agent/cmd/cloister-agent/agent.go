@@ -108,6 +108,9 @@ func (a *agent) complete(ctx context.Context) error {
 	if a.device, err = openDevice(ctx, a.set.insecure); err != nil {
 		return err
 	}
+	if a.device != nil {
+		a.log.Info("report device", zap.String("device", fmt.Sprint(a.device)))
+	}
 	if err := a.makeSandbox(ctx); err != nil {
 		return err
 	}
@@ -176,8 +179,14 @@ func openDevice(ctx context.Context, insecure bool) (snp.Device, error) {
 	if errors.Is(err, snp.ErrNoDevice) {
 		return nil, nil
 	}
-	return d, err
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errDevice, err)
+	}
+	return d, nil
 }
+
+// errDevice is a report device that is there and cannot be used: fatal, because going on without it would be running without a TEE.
+var errDevice = errors.New("the report device cannot be used")
 
 func newStaging(dir string, mount bool) (*staging.Area, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {

@@ -46,6 +46,10 @@ func fatalOf(err error) boot.Message {
 		return boot.FatalInitdata
 	case errors.Is(err, errTransport):
 		return boot.FatalTransport
+	case errors.Is(err, snp.ErrLevel):
+		return boot.FatalLevel
+	case errors.Is(err, errDevice):
+		return boot.FatalDevice
 	}
 	return boot.FatalInternal
 }
