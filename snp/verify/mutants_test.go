@@ -4,7 +4,6 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"slices"
-	"testing"
 	"time"
 
 	"github.com/cloister-cc/cloister/snp"
