@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,14 +61,27 @@ func judgeSelf(v *verify.Verifier, ev snp.Evidence) error {
 		return err
 	}
 	var broken error
-	for _, c := range verdict.Checks {
+	for _, c := range verdict.Failed() {
 		switch {
-		case c.Status == verify.StatusPass || c.Status == verify.StatusNotAsked || c.Name == "validity":
+		case c.Name == "validity":
 		case chainRows[c.Name]:
 			return fmt.Errorf("%w: %s: got %s, want %s", snp.ErrNoChain, c.Name, c.Got, c.Want)
 		case c.Class == verify.ClassSignature && broken == nil:
 			broken = fmt.Errorf("%s: got %s, want %s", c.Name, c.Got, c.Want)
 		}
 	}
+	if broken == nil && !passed(verdict, "chain", "signature") {
+		broken = errors.New("neither accepted nor refused")
+	}
 	return broken
+}
+
+// passed says that checks were made and found right.
+func passed(v *verify.Verdict, names ...string) bool {
+	for _, c := range v.Checks {
+		if slices.Contains(names, c.Name) && c.Status != verify.StatusPass {
+			return false
+		}
+	}
+	return true
 }
