@@ -9,8 +9,6 @@ import (
 	"github.com/cloister-cc/cloister/snp/emulator"
 )
 
-const allGood = "good, good, good"
-
 // faultCases is every fault of the script. Where go-sev-guest's client does otherwise than ours, the case says what it does.
 func faultCases() []clientCase {
 	fault := func(f ...emulator.Fault) []emulator.Fault { return f }

@@ -40,6 +40,7 @@ func TestLayout(t *testing.T) {
 		{"derived key req guest_svn", unsafe.Offsetof(kr.GuestSVN), 20},
 		{"derived key req tcb_version", unsafe.Offsetof(kr.TCBVersion), 24},
 		{"derived key resp size", unsafe.Sizeof(ks), 64},
+		{"derived key resp status", unsafe.Offsetof(ks.Status), 0},
 		{"derived key resp key", unsafe.Offsetof(ks.Key), KeyOffset},
 		{"ext report req size", unsafe.Sizeof(er), 112},
 		{"ext report req data", unsafe.Offsetof(er.Data), 0},
