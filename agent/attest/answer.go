@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"sync"
 )
 
 // statusError is an answer other than 200. Its text goes to the container that asked.
@@ -45,7 +44,7 @@ func marshalled(v any) (*document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode answer: %w", err)
 	}
-	return &document{parts: [][]byte{b}}, nil
+	return literal(b), nil
 }
 
 // reply sends one JSON document, whatever happened before: an answer or {"error": "..."}.
@@ -54,7 +53,7 @@ func reply(w http.ResponseWriter, d *document, err error) {
 	if err != nil {
 		status = statusOf(err)
 		if d, err = marshalled(errorAnswer{err.Error()}); err != nil {
-			d = &document{parts: [][]byte{[]byte(`{"error":"encode answer"}`)}}
+			d = literal([]byte(`{"error":"encode answer"}`))
 		}
 		if status == http.StatusTooManyRequests {
 			w.Header().Set("Retry-After", "1")
@@ -68,30 +67,6 @@ func reply(w http.ResponseWriter, d *document, err error) {
 }
 
 var contentType = []string{"application/json; charset=utf-8"}
-
-// smallAnswer is what is copied together before it is written: one system call costs more than the copy.
-const smallAnswer = 64 << 10
-
-var buffers = sync.Pool{New: func() any { b := make([]byte, 0, smallAnswer); return &b }}
-
-// send writes the document. An error is the connection's end, which the server notices by itself.
-func (d *document) send(w http.ResponseWriter) {
-	if len(d.parts) == 1 || d.size() > smallAnswer {
-		for _, p := range d.parts {
-			if _, err := w.Write(p); err != nil {
-				return
-			}
-		}
-		return
-	}
-	buf := buffers.Get().(*[]byte)
-	b := (*buf)[:0]
-	for _, p := range d.parts {
-		b = append(b, p...)
-	}
-	_, _ = w.Write(b)
-	buffers.Put(buf)
-}
 
 // route is one call: its method and the function that makes the answer.
 type route struct {

@@ -50,6 +50,10 @@ type Options struct {
 	// Requests and RequestBurst bound the requests of one container, whatever becomes of them (1,000 a second, 4,000 at once).
 	Requests     float64
 	RequestBurst int
+	// Connects and ConnectBurst bound how fast one container makes connections: the kernel is asked about each (50 a second, 2,000 at once). Those above are
+	// closed.
+	Connects     float64
+	ConnectBurst int
 	// Connections bounds how many connections of one container are served by each of its two ways; more wait, or are closed on TCP (32).
 	Connections int
 	// Deadline bounds a request, the wait for the device included (30 s).
@@ -69,6 +73,8 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.Burst, 40)
 	setDefault(&o.Requests, 1000)
 	setDefault(&o.RequestBurst, 4000)
+	setDefault(&o.Connects, 50)
+	setDefault(&o.ConnectBurst, 2000)
 	setDefault(&o.Connections, 32)
 	setDefault(&o.Deadline, 30*time.Second)
 	setDefault(&o.Reuse, time.Second)

@@ -69,7 +69,7 @@ func nonceOf(r *http.Request) ([]byte, error) {
 
 // status answers GET /status: that somebody answers is what it says.
 func (s *subject) status(context.Context, *http.Request) (*document, error) {
-	return &document{parts: [][]byte{[]byte(`{"message":"Status OK"}`)}}, nil
+	return literal([]byte(`{"message":"Status OK"}`)), nil
 }
 
 // raw answers POST /attest/raw with {"report": HEX}.
@@ -84,7 +84,7 @@ func (s *subject) raw(ctx context.Context, r *http.Request) (*document, error) {
 	}
 	b := append(make([]byte, 0, 2*snp.ReportSize+16), `{"report":"`...)
 	b = hex.AppendEncode(b, ev.Report)
-	return &document{parts: [][]byte{append(b, `"}`...)}}, nil
+	return literal(append(b, `"}`...)), nil
 }
 
 // combinedAnswer is the answer of /attest/combined.

@@ -3,6 +3,7 @@ package attest
 import (
 	"bytes"
 	"encoding/base64"
+	"io"
 	"sync"
 
 	"github.com/cloister-cc/cloister/snp"
@@ -11,19 +12,66 @@ import (
 // maxBundlePolicy bounds what of policy and initdata a bundle carries, in bytes; what is larger the relying party must have itself.
 const maxBundlePolicy = 4 << 20
 
-// document is one JSON answer in parts: what is large is encoded once and shared by every answer that carries it.
+// smallAnswer is what is copied together before it is written, in bytes: one system call costs more than the copy.
+const smallAnswer = 64 << 10
+
+// document is one JSON answer: what is small in one piece, then what is large, which is encoded once and shared by every answer that carries it.
 type document struct {
-	parts [][]byte
+	small  []byte
+	large  [][]byte
+	pooled *[]byte // where small goes once the answer was sent
 }
 
-func (d *document) size() (n int) {
-	for _, p := range d.parts {
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, smallAnswer); return &b }}
+
+// literal is a document that is made already.
+func literal(b []byte) *document { return &document{small: b} }
+
+// add puts a piece behind the others. Members of an object may stand in any order, and large ones stand behind small ones.
+func (d *document) add(piece []byte) {
+	if len(d.small)+len(piece) <= smallAnswer {
+		d.small = append(d.small, piece...)
+		return
+	}
+	d.large = append(d.large, piece)
+}
+
+// end closes the object.
+func (d *document) end() {
+	const brace = "}\n"
+	if len(d.large) == 0 {
+		d.small = append(d.small, brace...)
+		return
+	}
+	d.large = append(d.large, []byte(brace))
+}
+
+func (d *document) size() int {
+	n := len(d.small)
+	for _, p := range d.large {
 		n += len(p)
 	}
 	return n
 }
 
-func (d *document) bytes() []byte { return bytes.Join(d.parts, nil) }
+func (d *document) bytes() []byte {
+	return bytes.Join(append([][]byte{d.small}, d.large...), nil)
+}
+
+// send writes the document, which is gone then. An error is the connection's end, which the server notices by itself.
+func (d *document) send(w io.Writer) {
+	_, err := w.Write(d.small)
+	for _, p := range d.large {
+		if err != nil {
+			break
+		}
+		_, err = w.Write(p)
+	}
+	if d.pooled != nil && cap(d.small) <= 2*smallAnswer {
+		*d.pooled = d.small[:0]
+		buffers.Put(d.pooled)
+	}
+}
 
 // member is a member of an object whose value is base64, after another member. Neither name nor value needs escapes.
 func member(name string, value []byte) []byte {
@@ -40,23 +88,23 @@ func appendMember(b []byte, name string, value []byte) []byte {
 // bundle is the bundle of evidence (snp.Bundle, which a test compares it with), with what the agent adds to every one and more members of the caller's.
 // The policy can be megabytes: marshalling it anew would be most of what an answer costs.
 func (b *Broker) bundle(ev snp.Evidence, preimage []byte, more ...[]byte) *document {
-	const start = `{"version":1,"type":"sev-snp","report":"`
-	encoded := base64.StdEncoding.EncodedLen
-	head := make([]byte, 0, len(start)+encoded(len(ev.Report))+encoded(len(ev.Certs))+encoded(len(preimage))+64)
-	head = base64.StdEncoding.AppendEncode(append(head, start...), ev.Report)
-	head = appendMember(append(head, '"'), "certs", ev.Certs)
+	pooled := buffers.Get().(*[]byte)
+	d := &document{small: (*pooled)[:0], pooled: pooled}
+	d.small = base64.StdEncoding.AppendEncode(append(d.small, `{"version":1,"type":"sev-snp","report":"`...), ev.Report)
+	d.small = appendMember(append(d.small, '"'), "certs", ev.Certs)
 	if preimage != nil {
-		head = appendMember(head, "preimage", preimage)
+		d.small = appendMember(d.small, "preimage", preimage)
 	}
-	d := &document{parts: [][]byte{head}}
 	if p := b.opt.Policy(); p != nil {
-		d.parts = append(d.parts, b.pieces.ofPolicy(p))
+		d.add(b.pieces.ofPolicy(p))
 	}
 	if e := b.opt.UVMEndorsement(); len(e) > 0 {
-		d.parts = append(d.parts, b.pieces.ofEndorsement(e))
+		d.add(b.pieces.ofEndorsement(e))
 	}
-	d.parts = append(d.parts, more...)
-	d.parts = append(d.parts, []byte("}\n"))
+	for _, m := range more {
+		d.add(m)
+	}
+	d.end()
 	return d
 }
 

@@ -140,8 +140,8 @@ func (l *checkedListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		s := l.subject
-		if !s.requests.take(s.broker.now()) {
-			_ = c.Close() // connections cost as requests do
+		if !s.connects.take(s.broker.now()) {
+			_ = c.Close()
 			continue
 		}
 		return &checkedConn{Conn: c, wrong: s.checkPeer(c)}, nil

@@ -32,8 +32,8 @@ const cgroupRoot = "/sys/fs/cgroup"
 // soPeerPidFD is SO_PEERPIDFD of asm-generic/socket.h, since Linux 6.5.
 const soPeerPidFD = 77
 
-// maxDescriptors bounds how many descriptors of a peer are looked at.
-const maxDescriptors = 1 << 16
+// maxDescriptors bounds how many descriptors of a peer are looked at: it is the container that says how many there are, and the agent that pays.
+const maxDescriptors = 1 << 14
 
 // errPeerGone says that the process that connected has ended: nobody can be named any more.
 var errPeerGone = errors.New("the process that connected has ended")
@@ -53,7 +53,7 @@ func (k realKernel) cgroupID(path string) (uint64, error) {
 // tcpPeer asks for the other end by the connection's addresses, and again by the number the kernel gave that socket. The addresses cannot be anybody
 // else's while this end is connected: it is looked at last, so they were not during either question.
 func (realKernel) tcpPeer(c *net.TCPConn) (uint64, error) {
-	if err := boot.LoadModule("tcp_diag"); err != nil {
+	if err := loadModule("tcp_diag"); err != nil {
 		return 0, err
 	}
 	client, server := plainAddr(c.RemoteAddr()), plainAddr(c.LocalAddr())
@@ -84,6 +84,14 @@ func (realKernel) tcpPeer(c *net.TCPConn) (uint64, error) {
 		err = errPeerGone
 	}
 	return first.Cgroup, err
+}
+
+// loadModule loads a module on its first use. One that the image does not have may be built in; if it is not, the question fails.
+func loadModule(name string) error {
+	if err := boot.LoadModule(name); err != nil && !errors.Is(err, boot.ErrNoModule) {
+		return err
+	}
+	return nil
 }
 
 func plainAddr(a net.Addr) netip.AddrPort {
@@ -137,7 +145,7 @@ func cgroupByHolder(fd int) (string, error) {
 	if cred.Pid <= 0 {
 		return "", errors.New("the process that connected is outside this guest's process numbers")
 	}
-	if err := boot.LoadModule("unix_diag"); err != nil {
+	if err := loadModule("unix_diag"); err != nil {
 		return "", err
 	}
 	pidfd, err := unix.PidfdOpen(int(cred.Pid), 0)

@@ -16,6 +16,7 @@ type subject struct {
 	broker    *Broker
 	id        Identity
 	requests  *bucket
+	connects  *bucket
 	questions *questions
 	unix      unixDoor
 	once      sync.Once
@@ -30,6 +31,7 @@ func newSubject(b *Broker, id Identity) *subject {
 	return &subject{
 		broker: b, id: id,
 		requests:  newBucket(b.opt.Requests, b.opt.RequestBurst, b.now()),
+		connects:  newBucket(b.opt.Connects, b.opt.ConnectBurst, b.now()),
 		questions: newQuestions(b),
 		conns:     make(map[net.Conn]struct{}),
 	}

@@ -101,7 +101,7 @@ func (l *ownerListener) admit(c *net.TCPConn) *ownedConn {
 	owned := &ownedConn{Conn: c}
 	owned.owner, owned.wrong = l.broker.ownerOf(c)
 	if s := owned.owner; s != nil {
-		if !s.requests.take(l.broker.now()) || !s.adopt(owned) {
+		if !s.connects.take(l.broker.now()) || !s.adopt(owned) {
 			return nil
 		}
 		owned.release = func() { s.release(owned) }

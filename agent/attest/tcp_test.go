@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -267,4 +268,44 @@ func otherAddress(t *testing.T) string {
 	}
 	t.Skip("this machine has no address beside loopback: ip addr add 192.0.2.1/32 dev lo")
 	return ""
+}
+
+// TestConnectionsAreRated: who connects over and over is closed on, at either door, and gets in again later.
+func TestConnectionsAreRated(t *testing.T) {
+	var now atomic.Int64
+	b := New(&fakeDevice{}, Options{Connects: 1, ConnectBurst: 3})
+	b.now = func() time.Time { return time.Unix(1000+now.Load(), 0) }
+	b.kernel = fakeKernel{tcp: func(*net.TCPConn) (uint64, error) { return 7, nil }, ids: map[string]uint64{"/cloister/c1": 7}}
+	t.Cleanup(b.Close)
+	path, _, err := b.Listen(t.Context(), container("c1"), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, err := b.listenTCP(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := func(network, to string) bool {
+		t.Helper()
+		c, err := net.Dial(network, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprint(c, "GET /status HTTP/1.1\r\nHost: x\r\n\r\n") // it may be closed by now
+		n, _ := c.Read(make([]byte, 64))
+		return n > 0
+	}
+	for i := range 3 {
+		if !answered("unix", path) {
+			t.Fatalf("connection %d was closed", i)
+		}
+	}
+	if answered("unix", path) || answered("tcp4", addr.String()) {
+		t.Error("more connections than allowed were served")
+	}
+	now.Add(1)
+	if !answered("tcp4", addr.String()) {
+		t.Error("a second later the connection was closed")
+	}
 }
