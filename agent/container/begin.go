@@ -21,10 +21,14 @@ const configName = "config.json"
 // container's key, has made nothing, and gets a specification only when there is one that was allowed (docs/adr/0012).
 type begun struct {
 	bundle string
-	config *os.File // both ends of the FIFO, so that opening it never waits
 	io     *stdio
-	done   chan struct{}
-	err    error // of the command, when done is closed
+
+	opened  chan struct{} // closed once crun has the FIFO open to read, and we have it to write
+	config  *os.File      // then
+	openErr error
+
+	done chan struct{} // closed once crun has ended
+	err  error         // then
 
 	settle sync.Once
 }
@@ -88,20 +92,14 @@ func (r *Runtime) begin(key, bundle string) (_ *begun, err error) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		return nil, &os.PathError{Op: "mkfifo", Path: path, Err: err}
 	}
-	b := &begun{bundle: bundle, done: make(chan struct{})}
-	defer func() {
-		if err != nil {
-			b.settle.Do(func() {})
-			err = errors.Join(err, os.Remove(path))
-		}
-	}()
-	if b.config, err = os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err != nil {
-		return nil, err
-	}
+	b := &begun{bundle: bundle, opened: make(chan struct{}), done: make(chan struct{})}
 	if b.io, err = newPipeStdio(); err != nil {
-		b.config.Close()
-		return nil, err
+		return nil, errors.Join(err, os.Remove(path))
 	}
+	go func() {
+		defer close(b.opened)
+		b.config, b.openErr = os.OpenFile(path, os.O_WRONLY, 0) // returns when there is a reader
+	}()
 	pidFile, log := r.files(key)
 	opts := &runc.CreateOpts{IO: b.io, PidFile: pidFile, NoNewKeyring: true}
 	go func() {
@@ -135,51 +133,57 @@ func (b *begun) create(spec *specs.Spec) error {
 	return b.err
 }
 
-// give is the one answer to crun's read of the bundle: the text, through the FIFO if crun has opened it, as a file if it is not there yet. The file
-// takes the FIFO's name first, because crun reads the bundle a second time for the copy it keeps.
+// give is the one answer to crun's read of the bundle. It waits until crun has come to the FIFO: only then may anything else take its name.
 func (b *begun) give(text []byte) (err error) {
 	err = errors.New("it was given a specification before")
-	b.settle.Do(func() { err = b.answer(text) })
+	b.settle.Do(func() {
+		if err = b.reader(); err == nil {
+			err = errors.Join(b.answer(text), b.config.Close())
+		}
+	})
 	return err
 }
 
-func (b *begun) answer(text []byte) error {
-	defer b.config.Close() // with it the last writer is gone: end of file
-	path := filepath.Join(b.bundle, configName)
-	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
-		return err
+// reader waits until crun has opened the FIFO, or has ended without.
+func (b *begun) reader() error {
+	select {
+	case <-b.opened:
+		return b.openErr
+	case <-b.done:
 	}
-	// Room for all of it, so that the write never waits: nobody reads when crun comes after the rename.
-	raw, err := b.config.SyscallConn()
+	// Nobody will read. The open for writing waits for a reader: it gets one for a moment.
+	r, err := os.OpenFile(filepath.Join(b.bundle, configName), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
-	var sizeErr error
-	if err := raw.Control(func(fd uintptr) { _, sizeErr = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, len(text)+1) }); err != nil {
-		return err
+	defer r.Close()
+	<-b.opened
+	return errors.Join(errors.New("the runtime ended before it read the bundle"), b.openErr, b.config.Close())
+}
+
+// answer writes the specification. A file with it takes the FIFO's name first, because crun reads the bundle a second time, for the copy it keeps; it has the FIFO
+// open and reads until the end of file.
+func (b *begun) answer(text []byte) error {
+	path := filepath.Join(b.bundle, configName)
+	err := os.WriteFile(path+".new", text, 0o600)
+	if err == nil {
+		err = os.Rename(path+".new", path)
 	}
-	if sizeErr != nil && len(text) > minPipe {
-		return os.NewSyscallError("fcntl", sizeErr)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
+	if err != nil {
+		// crun reads an end of file and ends. What was written of the file may hold a part of the environment.
+		return errors.Join(err, os.RemoveAll(path+".new"))
 	}
 	_, err = b.config.Write(text)
 	return err
 }
 
-// minPipe is what a pipe holds without being asked, in bytes.
-const minPipe = 4096
-
 // abandon ends a crun that got no specification, and waits for it: its read finds nothing, and it leaves as it would with any bundle that is not
 // one, before it has made anything.
 func (b *begun) abandon() {
 	b.settle.Do(func() {
-		path := filepath.Join(b.bundle, configName)
-		if os.WriteFile(path+".new", nil, 0o600) == nil {
-			_ = os.Rename(path+".new", path)
+		if b.reader() == nil {
+			b.config.Close()
 		}
-		b.config.Close()
 	})
 	<-b.done
 	b.io.abort()

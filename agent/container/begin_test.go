@@ -90,7 +90,7 @@ func TestBegunRuntimeGetsItsSpecificationBothTimes(t *testing.T) {
 	}
 }
 
-// A crun that comes to the bundle after the specification finds a file there.
+// A crun that is slow to come to the bundle is waited for.
 func TestBegunRuntimeThatIsLate(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	r, bundle := doubleRuntime(t)
@@ -104,13 +104,15 @@ func TestBegunRuntimeThatIsLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.give(text); err != nil {
-		t.Fatal(err)
-	}
-	if info, err := os.Lstat(filepath.Join(bundle, configName)); err != nil || !info.Mode().IsRegular() {
-		t.Fatalf("got %v, %v, want a file in the place of the FIFO", info, err)
+	handed := make(chan error, 1)
+	go func() { handed <- b.give(text) }()
+	if info, err := os.Lstat(filepath.Join(bundle, configName)); err != nil || info.Mode().IsRegular() {
+		t.Fatalf("got %v, %v, want the FIFO as long as nobody has it open", info, err)
 	}
 	if err := os.WriteFile(late, []byte("go\n"), 0); err != nil { // waits until the double reads it
+		t.Fatal(err)
+	}
+	if err := <-handed; err != nil {
 		t.Fatal(err)
 	}
 	<-b.done
@@ -195,5 +197,38 @@ func TestHeadStartThatDied(t *testing.T) {
 	}
 	if got := r.headStart("key", true, false); got != nil {
 		t.Fatal("got a runtime that is gone")
+	}
+}
+
+// A head start that dies between the look at it and the specification fails the create, and nothing waits for ever.
+func TestHeadStartThatDiesBeforeItReads(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	r, bundle := doubleRuntime(t)
+	r.crun = "/bin/false"
+	defer r.Begin("key", bundle)()
+	b := r.begun["key"]
+	if err := b.create(specOf(10)); !errors.Is(err, ErrNotStarted) {
+		t.Fatalf("got %v, want that nothing was started", err)
+	}
+}
+
+// A specification that cannot be written down ends the head start at once, and leaves nothing of itself.
+func TestHeadStartWhoseSpecificationCannotBeWritten(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	r, bundle := doubleRuntime(t)
+	defer r.Begin("key", bundle)()
+	blocked := filepath.Join(bundle, configName+".new")
+	if err := os.Mkdir(blocked, 0o700); err != nil { // stands for a full disk
+		t.Fatal(err)
+	}
+	io, err := r.create(t.Context(), "key", bundle, specOf(10), true)
+	if !errors.Is(err, ErrNotStarted) {
+		t.Fatalf("got %v, want that nothing was started", err)
+	}
+	io.abort()
+	for _, name := range []string{blocked, filepath.Join(bundle, "seen.first")} {
+		if _, err := os.Lstat(name); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: got %v, want that it is not there", name, err)
+		}
 	}
 }
