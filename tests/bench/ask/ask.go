@@ -48,8 +48,8 @@ type Conn struct {
 }
 
 // Dial connects.
-func (a *Container) Dial(ctx context.Context) (*Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", a.socket)
+func (c *Container) Dial(ctx context.Context) (*Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", c.socket)
 	if err != nil {
 		return nil, err
 	}
