@@ -70,18 +70,19 @@ var contentType = []string{"application/json; charset=utf-8"}
 
 // route is one call: its method and the function that makes the answer.
 type route struct {
-	method string
-	answer func(*subject, context.Context, *http.Request) (*document, error)
+	method    string
+	answer    func(*subject, context.Context, *http.Request) (*document, error)
+	ownSocket bool // it names who asks, and is answered at a container's own socket only
 }
 
 var routes = map[string]route{
-	"/status":          {http.MethodGet, (*subject).status},
-	"/attest/raw":      {http.MethodPost, (*subject).raw},
-	"/attest/combined": {http.MethodPost, (*subject).combined},
-	"/attest/bundle":   {http.MethodPost, (*subject).bundle},
-	"/v1/evidence":     {http.MethodPost, (*subject).evidence},
-	"/info":            {http.MethodGet, (*subject).info},
-	"/aa/evidence":     {http.MethodGet, (*subject).cocoEvidence},
+	"/status":          {http.MethodGet, (*subject).status, false},
+	"/attest/raw":      {http.MethodPost, (*subject).raw, false},
+	"/attest/combined": {http.MethodPost, (*subject).combined, false},
+	"/attest/bundle":   {http.MethodPost, (*subject).bundle, false},
+	"/v1/evidence":     {http.MethodPost, (*subject).evidence, true},
+	"/info":            {http.MethodGet, (*subject).info, false},
+	"/aa/evidence":     {http.MethodGet, (*subject).cocoEvidence, false},
 }
 
 // absent are calls of the shapes above that this agent does not have, with the reason.
@@ -92,6 +93,9 @@ var absent = map[string]string{
 	"/aa/token":               "this agent asks no attestation service: send the evidence of /aa/evidence to it yourself",
 	"/aa/aael":                "the event log is the agent's own, and workloads do not write to it",
 }
+
+// onlyOwnSocket is why nothing that names a container is said on loopback.
+const onlyOwnSocket = "identity evidence is given on the container's own socket only: whoever in the pod may open raw sockets can write into a loopback connection"
 
 // dispatch finds the call and makes its answer.
 func (s *subject) dispatch(ctx context.Context, r *http.Request) (*document, error) {
@@ -104,6 +108,9 @@ func (s *subject) dispatch(ctx context.Context, r *http.Request) (*document, err
 	}
 	if r.Method != route.method {
 		return nil, refuse(http.StatusMethodNotAllowed, "got method %.16q, want %s", r.Method, route.method)
+	}
+	if _, own := r.Context().Value(connKey{}).(*limitConn); route.ownSocket && !own {
+		return nil, refuse(http.StatusForbidden, "%s: %s", r.URL.Path, onlyOwnSocket)
 	}
 	return route.answer(s, ctx, r)
 }

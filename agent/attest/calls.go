@@ -136,7 +136,7 @@ func (s *subject) bundle(ctx context.Context, r *http.Request) (*document, error
 	return s.broker.bundle(ev, nil), nil
 }
 
-// evidence answers POST /v1/evidence: evidence that names the container that asks. REPORT_DATA is the SHA-512 of the preimage beside it.
+// evidence answers POST /v1/evidence: evidence that names the container that asks, at its own socket (route.ownSocket). REPORT_DATA is the SHA-512 of the preimage beside it.
 func (s *subject) evidence(ctx context.Context, r *http.Request) (*document, error) {
 	nonce, err := nonceOf(r)
 	if err != nil {

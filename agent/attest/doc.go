@@ -15,6 +15,10 @@
 // control group it was made (INET_DIAG_CGROUP_ID). It is asked a second time by the number that the kernel never gives twice, and this end of the connection is looked at last: while it
 // is connected, its addresses are nobody else's. What cannot be resolved, and what has no grant, gets 403, and so does what does not come from loopback.
 //
+// Whose a connection is does not say who wrote each byte in it: a container of the pod with CAP_NET_RAW sees what goes over loopback and can write a segment into a neighbour's connection.
+// So nothing that names a container is said there: POST /v1/evidence is answered on the container's own socket only, where the kernel lets nobody in between. The other calls name
+// nobody, and what they prove of the pod is all that such a container gets by a neighbour's grant.
+//
 // What this does not stop, because nothing can: a container that wants to may ask and hand the answer on, or hand on a connection that it made. Evidence says who asked; whether that
 // one keeps to itself what it is given is up to the code that the policy names.
 //

@@ -31,6 +31,9 @@ func helper(role string) int {
 		}
 		return 0
 	}
+	if rest, ok := strings.CutPrefix(role, "inject "); ok {
+		return inject(rest)
+	}
 	network, address, _ := strings.Cut(strings.TrimPrefix(role, "connect "), " ")
 	dialer := net.Dialer{}
 	if local, rest, ok := strings.Cut(address, " from "); ok {

@@ -10,7 +10,7 @@ import (
 )
 
 // TCPAddress is where CoCo's workloads look for evidence (attestation contract, section 4.1). Containers of a pod share it, so the connection itself has to
-// say whose it is.
+// say whose it is; who wrote each byte in it it does not say, so no call is answered there that names a container (route.ownSocket).
 const TCPAddress = "127.0.0.1:8006"
 
 // maxStrangers bounds the connections that are kept only to be told that they may not ask.

@@ -71,6 +71,7 @@ func TestTCPAsksWhoConnects(t *testing.T) {
 		from <- c.from
 		tcpClient(t, address).refused("GET", "/aa/evidence?runtime_data=x", "", http.StatusForbidden, c.text)
 	}
+	granted.refused("POST", "/v1/evidence", nonceBody(testNonce), http.StatusForbidden, "own socket only")
 	if len(from) != 0 {
 		t.Errorf("%d connections were not looked at", len(from))
 	}
