@@ -101,7 +101,7 @@ func (a *attestVerify) judge(in input, verifier *verify.Verifier, exp verify.Exp
 	if err := a.bindData(&exp, f, in, out); err != nil {
 		return nil, err
 	}
-	bad, err := a.bindPolicy(&exp, &ev, f, in)
+	bad, err := a.bindPolicy(&exp, &ev, f, in, out)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +137,10 @@ func (a *attestVerify) bindData(exp *verify.Expectations, f *verify.File, in inp
 	}
 	switch {
 	case a.runtimeData != "":
-		data := snp.HashedReportData(in.runtimeData)
+		data, err := runtimeReportData(reportData(rule), in.runtimeData)
+		if err != nil {
+			return err
+		}
 		exp.ReportData = &data
 	case a.nonce != "":
 		nonce, err := parseNonce(a.nonce)
@@ -162,6 +165,20 @@ func (a *attestVerify) bindData(exp *verify.Expectations, f *verify.File, in inp
 }
 
 const hexReportData = 128
+
+// maxRawData is the most that CoCo puts into REPORT_DATA as it is; the rest is zero, so that nobody can make what looks like a SHA-512.
+const maxRawData = 48
+
+// runtimeReportData is REPORT_DATA over the file of --runtime-data.
+func runtimeReportData(rule reportData, data []byte) (out [64]byte, err error) {
+	switch {
+	case rule == reportDataHost:
+		return out, errors.New("attest verify: --report-data host is of a nonce (--nonce), not of --runtime-data")
+	case rule == reportDataRaw && (len(data) == 0 || len(data) > maxRawData):
+		return out, fmt.Errorf("--runtime-data: got %d bytes, want 1 to %d with --report-data raw", len(data), maxRawData)
+	}
+	return rule.of(data)
+}
 
 // bindIdentity lets the policy be asked about a preimage, and --entry.
 func (a *attestVerify) bindIdentity(exp *verify.Expectations, ev *verify.Evidence, out *judged) error {

@@ -43,6 +43,9 @@ func (a *attestVerify) times(exp *verify.Expectations) error {
 	if n := given(a.nonce, a.runtimeData); n > 1 {
 		return errors.New("attest verify: want at most one of --nonce and --runtime-data")
 	}
+	if a.asked("report-data") && len(a.data) != hexReportData && given(a.nonce, a.runtimeData) == 0 {
+		return fmt.Errorf("--report-data %.32s: says how REPORT_DATA is made, and not of what: give --nonce or --runtime-data", a.data)
+	}
 	if a.identity != "" && a.identity != string(verify.IdentityContainer) && a.identity != string(verify.IdentityPod) {
 		return fmt.Errorf("--identity: got %.32q, want container or pod", a.identity)
 	}

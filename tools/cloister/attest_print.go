@@ -217,14 +217,17 @@ func abridge(got, want string) (string, string) {
 // alternatives is how a verdict joins values of which one is wanted.
 const alternatives = " or "
 
+// isPhrase tells a part of a sentence from a value.
+func isPhrase(s string) bool { return s == "" || strings.ContainsFunc(s, unicode.IsSpace) }
+
 func shorten(s string) string {
 	const longest, head, tail, most = 40, 16, 8, 3
-	if list := strings.Split(s, alternatives); len(list) > 1 {
+	if list := strings.Split(s, alternatives); len(list) > 1 && !slices.ContainsFunc(list, isPhrase) {
 		for i := range list {
 			list[i] = shorten(list[i])
 		}
 		if len(list) > most {
-			list = append(list[:most], fmt.Sprintf("one of %d more", len(list)-most))
+			list = append(list[:most], fmt.Sprintf("%d more", len(list)-most))
 		}
 		return strings.Join(list, alternatives)
 	}

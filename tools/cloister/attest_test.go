@@ -142,20 +142,32 @@ func (b *attestBench) list(serial *big.Int) string {
 // bundle writes evidence over the nonce by the default rule.
 func (b *attestBench) bundle(name string, hostData [32]byte, edit func(*snp.Bundle)) string {
 	b.t.Helper()
+	nonce, err := hex.DecodeString(testNonce)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	data, err := reportDataSHA256.of(nonce)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return b.over(name, data, hostData, edit)
+}
+
+// raw is evidence over bytes as they are.
+func (b *attestBench) raw(name, text string) string {
+	var data [64]byte
+	copy(data[:], text)
+	return b.over(name, data, sha256.Sum256([]byte("package policy\n")), func(*snp.Bundle) {})
+}
+
+func (b *attestBench) over(name string, data [64]byte, hostData [32]byte, edit func(*snp.Bundle)) string {
+	b.t.Helper()
 	p, err := b.keys.Params(emulator.DefaultIdentity())
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	p.HostData, p.Measurement = hostData, measure.Emulated([]byte("kernel"), []byte("initrd"), "console=ttyS0")
 	proc, err := emulator.NewProcessor(p)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	nonce, err := hex.DecodeString(testNonce)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	data, err := reportDataSHA256.of(nonce)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -220,6 +232,12 @@ func TestAttestVerifyExitCodes(t *testing.T) {
 		{"flag without value", base(b.good, "--vmpl"), 1},
 		{"short nonce", append(without(base(b.good), "--nonce"), "--nonce", "00"), 1},
 		{"nonce is no hex", append(without(base(b.good), "--nonce"), "--nonce", "xyz"), 1},
+		{"rule without a nonce", append(without(base(b.good), "--nonce"), "--report-data", "host"), 1},
+		{"default rule without a nonce", append(without(base(b.good), "--nonce"), "--report-data", "sha256"), 1},
+		{"runtime data as a host's nonce", append(without(base(b.good), "--nonce"), "--runtime-data", b.policy, "--report-data", "host"), 1},
+		{"raw runtime data too long", append(without(base(b.good), "--nonce"), "--runtime-data", b.file("49", strings.Repeat("x", 49)), "--report-data", "raw"), 1},
+		{"raw runtime data", append(without(base(b.raw("raw.json", "a CoCo nonce")), "--nonce"), "--runtime-data", b.file("12", "a CoCo nonce"), "--report-data", "raw"), 0},
+		{"other raw runtime data", append(without(base(b.good), "--nonce"), "--runtime-data", b.file("12b", "a CoCo nonce"), "--report-data", "raw"), 5},
 		{"nonce and runtime data", base(b.good, "--runtime-data", b.policy), 1},
 		{"policy and initdata", base(b.good, "--initdata", b.policy), 1},
 		{"policy and host data", base(b.good, "--host-data", hostData), 1},
@@ -327,6 +345,9 @@ func TestAttestVerifyInitdata(t *testing.T) {
 		})
 	}
 	approved := b.file("initdata.toml", string(more.Raw))
+	withPolicy := func(name, text string) string {
+		return b.edited(name, func(x *snp.Bundle) { x.Carrier, x.Policy = snp.CarrierPolicy, []byte(text) })
+	}
 	for _, c := range []struct {
 		name, bundle string
 		by           []string
@@ -339,6 +360,11 @@ func TestAttestVerifyInitdata(t *testing.T) {
 		{"another policy", carry("5.json", other, other), []string{"--policy", b.policy}, 5},
 		{"no document", carry("6.json", plain, nil), []string{"--policy", b.policy}, 5},
 		{"approved is not what was launched", carry("7.json", plain, plain), []string{"--initdata", approved}, 5},
+		{"nothing approved", carry("9.json", plain, plain), nil, 0},
+		{"nothing approved, another document sent", carry("10.json", plain, other), nil, 5},
+		{"nothing approved, its own policy", withPolicy("11.json", "package policy\n"), nil, 0},
+		{"nothing approved, another policy sent", withPolicy("12.json", "package evil\n"), nil, 5},
+		{"another policy sent, approved given", withPolicy("13.json", "package evil\n"), []string{"--policy", b.policy}, 0},
 		{"approved is no document", carry("8.json", plain, plain), []string{"--initdata", b.policy}, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -402,6 +428,25 @@ func TestAbridgeKeepsDifferencesVisible(t *testing.T) {
 	}
 	if g, _ := abridge("\x1b[2J", ""); strings.Contains(g, "\x1b") {
 		t.Errorf("a control character gets through: %q", g)
+	}
+}
+
+// Lists are shortened once and counted right; sentences are left alone.
+func TestShortenListsAndSentences(t *testing.T) {
+	var digests []string
+	for i := range 65 {
+		digests = append(digests, fmt.Sprintf("%096x", i))
+	}
+	got := shorten(strings.Join(digests, alternatives))
+	if parts := strings.Split(got, alternatives); len(parts) != 4 || parts[3] != "62 more" {
+		t.Errorf("got %q, want three of 65 digests and 62 more", got)
+	}
+	for _, s := range []string{
+		"a report of 1184 bytes (binary, hex or base64), or a bundle or a table or another or more", "an /attest/combined or /attest/raw answer", "PS384 or ES384, certificates valid",
+	} {
+		if got := shorten(s); got != s {
+			t.Errorf("got %q, want the sentence as it is: %q", got, s)
+		}
 	}
 }
 

@@ -119,7 +119,7 @@ func (a *attestVerify) expectationFlags(cmd *cobra.Command) {
 	f.StringVar(&a.hostData, "host-data", "", "HOST_DATA must be this, 64 hex digits")
 	f.StringVar(&a.nonce, "nonce", "", "the nonce you chose, 16 to 64 bytes in hex: in the preimage of identity evidence, else REPORT_DATA is made of it")
 	f.StringVar(&a.data, "report-data", string(reportDataSHA256), reportDataHelp+`; or REPORT_DATA itself, 128 hex digits`)
-	f.StringVar(&a.runtimeData, "runtime-data", "", "REPORT_DATA must be the SHA-256 of this file, then 32 zero bytes")
+	f.StringVar(&a.runtimeData, "runtime-data", "", "REPORT_DATA must be the SHA-256 of this file, then 32 zero bytes; with --report-data raw the file itself (1 to 48 bytes), then zeros, as /aa/evidence does")
 	f.StringArrayVar(&a.measurements, "measurement", nil, "launch digest you accept, 96 hex digits, repeatable; \"any\" is the same as none")
 	f.StringVar(&a.guest, "guest", "", "directory of the guest image whose measurement you accept (default $"+guestEnv+" if that is set and nothing else is said of the measurement)")
 	f.StringArrayVar(&a.issuers, "endorsement-issuer", nil, "did:x509 whose endorsement of the measurement you accept, repeatable; needs --feed")
