@@ -45,7 +45,7 @@ func (s *Sandbox) sends(key, target string, signal unix.Signal) {
 	s.event(eventlog.Entry{Kind: eventlog.KindSignalSent, Container: key, Target: target, Code: int64(signal)})
 }
 
-// executed writes what became of an allowed process: it runs when rule is empty.
+// executed writes that an allowed process is about to run, when rule is empty, or else what went wrong with it.
 func (s *Sandbox) executed(key string, d *gate.Decision, args []string, rule string) {
 	digest := identity.ArgsDigest(args)
 	e := eventlog.Entry{Kind: eventlog.KindExecStarted, Container: key, Digest: digest[:], Decision: d.ID, Rule: rule}

@@ -87,7 +87,7 @@ func TestLifeIsLogged(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantLog(
-		t, b, "pause-created", "container-created", "container-started", "exec-started", "exec-failed it did not start",
+		t, b, "pause-created", "container-created", "container-started", "exec-started", "exec-started", "exec-failed it did not start", "exec-started",
 		"exec-failed it may have started", "signal-sent pause 15", "signal-sent all 9", "container-exited 137", "container-removed", "container-removed",
 	)
 	x := b.cfg.Gate.Events().Excerpt()
@@ -105,6 +105,21 @@ func TestLifeIsLogged(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestExecIsLoggedBeforeItRuns: a process that asks for evidence at once finds its own start in the log.
+func TestExecIsLoggedBeforeItRuns(t *testing.T) {
+	b := newBench(t, testPolicy(""))
+	b.life(t, web(t, "w", nil))
+	ran := false
+	b.runtime.onExec = func() {
+		ran = true
+		wantLog(t, b, "container-created", "container-started", "exec-started")
+	}
+	if err := b.Exec(t.Context(), check(t, "e", "/bin/check")); err != nil || !ran {
+		t.Fatalf("got %v, and that it ran: %t", err, ran)
+	}
+	wantLog(t, b, "container-created", "container-started", "exec-started")
 }
 
 func TestFailuresAreLogged(t *testing.T) {

@@ -109,6 +109,7 @@ type fakeRuntime struct {
 	fail    map[string]error // by operation
 	deleted []string
 	begun   int // head starts that were neither taken nor abandoned
+	onExec  func()
 }
 
 type fakeExit chan unix.WaitStatus
@@ -139,6 +140,9 @@ func (r *fakeRuntime) Create(_ context.Context, key, _ string, spec *specs.Spec,
 func (r *fakeRuntime) Start(context.Context, string) error { return r.fail["start"] }
 
 func (r *fakeRuntime) Exec(_ context.Context, _ string, _ uint64, spec *specs.Process, _ bool) (*container.Process, error) {
+	if r.onExec != nil {
+		r.onExec()
+	}
 	if err := r.fail["exec"]; err != nil {
 		return nil, err
 	}

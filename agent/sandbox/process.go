@@ -74,6 +74,8 @@ func (s *Sandbox) Exec(ctx context.Context, req ExecRequest) error {
 		}
 		s.execs++
 		spec := container.ProcessSpec(req.Process, d.Env, fromCaps(d.Capabilities), umask)
+		// Before it runs, so that it finds its own start in the evidence it asks for.
+		s.executed(c.Key, d, req.Process.Args, "")
 		p, err := s.cfg.Runtime.Exec(ctx, c.Key, s.execs, spec, c.stdio)
 		if err != nil && errors.Is(err, container.ErrNotStarted) {
 			s.logRuntime(err)
@@ -89,7 +91,6 @@ func (s *Sandbox) Exec(ctx context.Context, req ExecRequest) error {
 			s.executed(c.Key, d, req.Process.Args, "it may have started")
 			return internalRuntime(err)
 		}
-		s.executed(c.Key, d, req.Process.Args, "")
 		c.addExec(req.ExecID, p)
 		return nil
 	})

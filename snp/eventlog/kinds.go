@@ -118,9 +118,12 @@ var kinds = []Kind{
 	{KindContainerStarted, "a container's first process begins to run", []Field{FieldContainer}},
 	{KindContainerExited, "a container's first process ended; code is its exit status", []Field{FieldContainer, FieldCode}},
 	{KindContainerRemoved, "a container was taken down, its mounts and disks with it", []Field{FieldContainer}},
-	{KindExecStarted, "one more process runs in a container; digest is the SHA-256 of its arguments", []Field{FieldContainer, FieldDigest, FieldDecision}},
 	{
-		KindExecFailed, "an allowed process did not start, or it is not known whether it did; rule says which",
+		KindExecStarted, "one more process is about to run in a container, written before it does; digest is the SHA-256 of its arguments",
+		[]Field{FieldContainer, FieldDigest, FieldDecision},
+	},
+	{
+		KindExecFailed, "an allowed process did not start, or it is not known whether it did, whatever exec-started said before; rule says which",
 		[]Field{FieldContainer, FieldDigest, FieldDecision, FieldRule},
 	},
 	{KindSignalSent, "a signal is sent; target is init, exec, all or pause", []Field{FieldContainer, FieldTarget, FieldCode}},
