@@ -32,8 +32,21 @@ type Policy struct {
 	err   error // why it is not plain
 }
 
-// ReadPolicy reads a policy's text. Every text gives a Policy: one that cannot be read completely is one that no container's identity follows from.
+// MaxPolicy bounds a policy's text that came with the evidence, in bytes: an agent gets no larger one by SetPolicy, whose frame is that long at most. The policy
+// reader takes some hundred times a text's size of memory.
+const MaxPolicy = 4 << 20
+
+// ReadPolicy reads a policy's text. Every text gives a Policy: one that cannot be read completely, and one of more than MaxPolicy bytes, is one that no
+// container's identity follows from.
 func ReadPolicy(text []byte) *Policy {
+	if len(text) > MaxPolicy {
+		return &Policy{text: text, err: fmt.Errorf("the policy that came with the evidence has %d bytes, want at most %d: approve a larger one by giving it yourself", len(text), MaxPolicy)}
+	}
+	return ReadApproved(text)
+}
+
+// ReadApproved is ReadPolicy for a text that the relying party has itself and vouches for, of any size.
+func ReadApproved(text []byte) *Policy {
 	var points []string
 	for _, p := range enforcer.Points() {
 		points = append(points, string(p.Point))

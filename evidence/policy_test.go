@@ -199,3 +199,20 @@ func TestNames(t *testing.T) {
 		t.Errorf("got %q of a policy that cannot be read", got)
 	}
 }
+
+// TestReadPolicyIsBounded: a sender's text of a size that would cost gigabytes to read is no container's; the relying party's own is read.
+func TestReadPolicyIsBounded(t *testing.T) {
+	long := []byte(strings.Repeat("#", evidence.MaxPolicy) + "\n")
+	p := evidence.ReadPolicy(long)
+	if id, why := p.Identity(); id != verify.IdentityPod || !strings.Contains(why, "want at most 4194304") {
+		t.Errorf("got %s, %q, want the pod's for its size", id, why)
+	}
+	if err := p.CheckEntries(&identity.Preimage{Entries: []identity.Entry{{}}}); err == nil || !strings.Contains(err.Error(), "want at most 4194304") {
+		t.Errorf("entries: got %v, want a refusal for the size", err)
+	}
+	for name, p := range map[string]*evidence.Policy{"longest": evidence.ReadPolicy(long[1:]), "approved": evidence.ReadApproved(long)} {
+		if _, why := p.Identity(); strings.Contains(why, "want at most") {
+			t.Errorf("%s: got %q, want it read", name, why)
+		}
+	}
+}

@@ -49,12 +49,12 @@ type Expectations struct {
 	RequireEventLog      bool     // and the event log that it names
 	Identity             Identity // what the evidence must be of: IdentityContainer, or IdentityPod if either will do
 	// ContainerIdentity says whether a policy hands reports only to the containers it names: then the verdict's identity is the container's, else the pod's.
-	// It is asked about Evidence.Policy if SHA-256 of that is HOST_DATA, or if PolicyBound says that the caller knows HOST_DATA to bind it another way. Nil
-	// is never.
+	// It is asked about Evidence.Policy if SHA-256 of that is HOST_DATA, or if PolicyBound says that the caller knows HOST_DATA to bind it another way,
+	// and only if no check of the classes signature and revocation failed: what an unsigned report sends along is never read. Nil is never.
 	ContainerIdentity func(policy []byte) bool
 	PolicyBound       bool
-	// PolicyEntries holds what a preimage says of the container against that policy: this package knows no policy language. Nil leaves it unasked; so does evidence
-	// without a policy.
+	// PolicyEntries holds what a preimage says of the container against that policy: this package knows no policy language. It is asked when
+	// ContainerIdentity is; where signature or revocation failed its row stays unjudged. Nil leaves it unasked; so does evidence without a policy.
 	PolicyEntries func(policy []byte, p *identity.Preimage) error
 }
 

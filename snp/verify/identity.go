@@ -52,7 +52,7 @@ func (j judge) identity(r *snp.Report, ev *Evidence, exp *Expectations) {
 	}
 	ok = j.entries(r, p, ev, exp) && ok
 	if ok = j.eventLog(p, ev, exp) && ok; ok {
-		j.v.Identity = whose(r, ev, exp)
+		j.v.Identity = j.whose(r, ev, exp)
 		if exp.Identity != "" {
 			j.set(checkIdentity, j.v.Identity == IdentityContainer || j.v.Identity == exp.Identity, string(exp.Identity), string(j.v.Identity))
 		}
@@ -88,6 +88,8 @@ func (j judge) entries(r *snp.Report, p *identity.Preimage, ev *Evidence, exp *E
 		return true
 	case !bound(r, ev, exp):
 		return j.set(checkPreimageEntries, false, want, "a policy text that HOST_DATA does not bind")
+	case !j.genuine():
+		return false // stays unjudged
 	}
 	if err := exp.PolicyEntries(ev.Policy, p); err != nil {
 		return j.set(checkPreimageEntries, false, want, err.Error())
@@ -95,9 +97,21 @@ func (j judge) entries(r *snp.Report, p *identity.Preimage, ev *Evidence, exp *E
 	return j.set(checkPreimageEntries, true, want, want)
 }
 
-// whose asks the caller about the policy, but only about one that HOST_DATA binds.
-func whose(r *snp.Report, ev *Evidence, exp *Expectations) Identity {
-	if exp.ContainerIdentity != nil && len(ev.Policy) > 0 && bound(r, ev, exp) && exp.ContainerIdentity(ev.Policy) {
+// genuine says whether everything about signatures, certificates and revocation was judged and holds. Before that the caller is asked nothing about a policy: anybody
+// can write a report that names the digest of his own text, and reading a text costs many times its size.
+func (j judge) genuine() bool {
+	for i := range j.v.Checks {
+		c := &j.v.Checks[i]
+		if (c.Class == ClassSignature || c.Class == ClassRevocation) && c.Status != StatusPass && c.Status != StatusNotAsked {
+			return false
+		}
+	}
+	return true
+}
+
+// whose asks the caller about the policy, but only about one that HOST_DATA of a genuine report binds.
+func (j judge) whose(r *snp.Report, ev *Evidence, exp *Expectations) Identity {
+	if exp.ContainerIdentity != nil && len(ev.Policy) > 0 && bound(r, ev, exp) && j.genuine() && exp.ContainerIdentity(ev.Policy) {
 		return IdentityContainer
 	}
 	return IdentityPod

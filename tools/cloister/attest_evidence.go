@@ -20,7 +20,7 @@ import (
 type judged struct {
 	verdict *verify.Verdict
 	format  verify.Format
-	// policy and preimage are there if the evidence has an identity; both are bound by the report.
+	// policy and preimage are there if the evidence has an identity and a policy; both are bound by the report.
 	policy   *evidence.Policy
 	preimage *identity.Preimage
 	eventLog []byte   // replayed to the head that the preimage holds, if there is an identity
@@ -105,7 +105,7 @@ func (a *attestVerify) judge(in input, verifier *verify.Verifier, exp verify.Exp
 	if err != nil {
 		return nil, err
 	}
-	if err := a.bindIdentity(&exp, &ev, out); err != nil {
+	if err := a.bindIdentity(&exp, &ev, a.policyReader(f), out); err != nil {
 		return nil, err
 	}
 	if out.verdict, err = verifier.Verify(ev, exp); err != nil {
@@ -180,8 +180,8 @@ func runtimeReportData(rule reportData, data []byte) (out [64]byte, err error) {
 	return rule.of(data)
 }
 
-// bindIdentity lets the policy be asked about a preimage, and --entry.
-func (a *attestVerify) bindIdentity(exp *verify.Expectations, ev *verify.Evidence, out *judged) error {
+// bindIdentity lets the policy be asked about a preimage, and --entry. The verifier asks once the report proved genuine; nothing of the sender's text is read before.
+func (a *attestVerify) bindIdentity(exp *verify.Expectations, ev *verify.Evidence, read policyReader, out *judged) error {
 	exp.RequireIdentity = len(a.entries) > 0
 	switch {
 	case len(ev.Policy) == 0 && len(a.entries) > 0:
@@ -189,12 +189,24 @@ func (a *attestVerify) bindIdentity(exp *verify.Expectations, ev *verify.Evidenc
 	case len(ev.Policy) == 0:
 		return nil
 	}
-	out.policy = evidence.ReadPolicy(ev.Policy)
-	exp.ContainerIdentity = func([]byte) bool {
-		id, _ := out.policy.Identity()
+	policy := func(text []byte) (_ *evidence.Policy, err error) {
+		if out.policy == nil {
+			out.policy, err = read(text)
+		}
+		return out.policy, err
+	}
+	exp.ContainerIdentity = func(text []byte) bool {
+		p, err := policy(text)
+		if err != nil {
+			return false
+		}
+		id, _ := p.Identity()
 		return id == verify.IdentityContainer
 	}
-	exp.PolicyEntries = func(_ []byte, p *identity.Preimage) error {
+	exp.PolicyEntries = func(text []byte, p *identity.Preimage) error {
+		if _, err := policy(text); err != nil {
+			return err
+		}
 		out.preimage = p
 		if err := out.policy.CheckEntries(p); err != nil {
 			return err
