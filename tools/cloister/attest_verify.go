@@ -176,6 +176,9 @@ func asVerifyUsage(cmd *cobra.Command, err error) error {
 func unreadable(err error) error { return &exitError{code: exitVerifyUsage, err: err} }
 
 func (a *attestVerify) run(cmd *cobra.Command) error {
+	if err := noEmptyFlags(cmd); err != nil {
+		return err
+	}
 	exp, err := a.expectations()
 	if err != nil {
 		return err
