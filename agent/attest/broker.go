@@ -97,20 +97,22 @@ type Broker struct {
 	kernel kernel
 	pieces pieces
 
-	mu       sync.Mutex
-	subjects map[string]*subject // by container key
-	tcp      *tcpServer
+	mu        sync.Mutex
+	subjects  map[string]*subject // by container key
+	strangers map[uint64]*bucket  // over TCP, by control group; bounded by maxRated
+	tcp       *tcpServer
 }
 
 // New makes a broker over a report device.
 func New(device Reporter, opt Options) *Broker {
 	return &Broker{
-		device:   device,
-		opt:      opt.withDefaults(),
-		turn:     make(chan struct{}, 1),
-		now:      time.Now,
-		kernel:   realKernel{cgroupRoot},
-		subjects: make(map[string]*subject),
+		device:    device,
+		opt:       opt.withDefaults(),
+		turn:      make(chan struct{}, 1),
+		now:       time.Now,
+		kernel:    realKernel{cgroupRoot},
+		subjects:  make(map[string]*subject),
+		strangers: make(map[uint64]*bucket),
 	}
 }
 

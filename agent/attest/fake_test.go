@@ -49,7 +49,13 @@ func (k fakeKernel) unixPeer(c *net.UnixConn) (string, error) {
 	return k.unix(c)
 }
 
-func (k fakeKernel) tcpPeer(c *net.TCPConn) (uint64, error) { return k.tcp(c) }
+func (k fakeKernel) tcpPeer(c *net.TCPConn, mayAsk func(uint64) bool) (uint64, error) {
+	id, err := k.tcp(c)
+	if err == nil && !mayAsk(id) {
+		return 0, errTooOften
+	}
+	return id, err
+}
 
 func (k fakeKernel) cgroupID(path string) (uint64, error) {
 	id, ok := k.ids[path]

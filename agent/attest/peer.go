@@ -20,8 +20,9 @@ import (
 type kernel interface {
 	// unixPeer is the control group, below the root of the unified hierarchy, of the process at the other end.
 	unixPeer(c *net.UnixConn) (cgroup string, err error)
-	// tcpPeer is the id of the control group that the socket at the other end was made in.
-	tcpPeer(c *net.TCPConn) (cgroupID uint64, err error)
+	// tcpPeer is the id of the control group that the socket at the other end was made in. mayAsk is asked once there is a first answer, which proves nothing yet; unless it agrees,
+	// the error is errTooOften.
+	tcpPeer(c *net.TCPConn, mayAsk func(cgroupID uint64) bool) (cgroupID uint64, err error)
 	// cgroupID is the id of a control group by its path below the root.
 	cgroupID(path string) (uint64, error)
 }
@@ -52,7 +53,7 @@ func (k realKernel) cgroupID(path string) (uint64, error) {
 
 // tcpPeer asks for the other end by the connection's addresses, and again by the number the kernel gave that socket. The addresses cannot be anybody
 // else's while this end is connected: it is looked at last, so they were not during either question.
-func (realKernel) tcpPeer(c *net.TCPConn) (uint64, error) {
+func (realKernel) tcpPeer(c *net.TCPConn, mayAsk func(cgroupID uint64) bool) (uint64, error) {
 	if err := loadModule("tcp_diag"); err != nil {
 		return 0, err
 	}
@@ -60,6 +61,9 @@ func (realKernel) tcpPeer(c *net.TCPConn) (uint64, error) {
 	first, err := sockdiag.TCP(client, server, 0)
 	if err != nil {
 		return 0, err
+	}
+	if !mayAsk(first.Cgroup) {
+		return 0, errTooOften
 	}
 	again, err := sockdiag.TCP(client, server, first.Cookie)
 	switch {

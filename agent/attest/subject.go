@@ -20,6 +20,7 @@ type subject struct {
 	questions *questions
 	unix      unixDoor
 	once      sync.Once
+	cgroup    uint64 // id of its control group once that was looked up; the broker's mutex is held for it
 
 	mu      sync.Mutex
 	stopped bool

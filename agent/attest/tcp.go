@@ -16,8 +16,16 @@ const TCPAddress = "127.0.0.1:8006"
 // maxStrangers bounds the connections that are kept only to be told that they may not ask.
 const maxStrangers = 16
 
+// Connections of control groups without the grant that are looked at closely: so many at once, and so many a second. For the others one question was enough.
+const (
+	strangerBurst = 64
+	strangerRate  = 10
+	maxRated      = 256 // control groups
+)
+
 var (
 	errNotLoopback = errors.New("evidence is for this guest's own containers: the connection does not come from loopback")
+	errTooOften    = errors.New("a container without the grant connects too often")
 	errNoGrant     = errors.New("this container has no grant cloister://attest")
 )
 
@@ -96,10 +104,13 @@ func (l *ownerListener) Accept() (net.Conn, error) {
 	}
 }
 
-// admit is nil when there is no place.
+// admit is nil when there is no place, or a stranger comes too often.
 func (l *ownerListener) admit(c *net.TCPConn) *ownedConn {
 	owned := &ownedConn{Conn: c}
 	owned.owner, owned.wrong = l.broker.ownerOf(c)
+	if errors.Is(owned.wrong, errTooOften) {
+		return nil
+	}
 	if s := owned.owner; s != nil {
 		if !s.connects.take(l.broker.now()) || !s.adopt(owned) {
 			return nil
@@ -121,19 +132,53 @@ func (b *Broker) ownerOf(c *net.TCPConn) (*subject, error) {
 	if peer := c.RemoteAddr().(*net.TCPAddr); !peer.IP.IsLoopback() {
 		return nil, errNotLoopback
 	}
-	id, err := b.kernel.tcpPeer(c)
+	id, err := b.kernel.tcpPeer(c, b.mayAsk)
 	if err != nil {
 		return nil, fmt.Errorf("the agent cannot tell which container asks: %w", err)
 	}
+	if s := b.subjectOf(id); s != nil {
+		return s, nil
+	}
+	return nil, errNoGrant
+}
+
+// mayAsk says whether more is asked about a connection that seems to be of a control group. Of a container's it is, and which one's is known from then on.
+func (b *Broker) mayAsk(id uint64) bool {
+	if b.subjectOf(id) != nil {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	rated := b.strangers[id]
+	if rated == nil {
+		if len(b.strangers) >= maxRated {
+			clear(b.strangers) // a stranger has another burst then, and no more
+		}
+		rated = newBucket(strangerRate, strangerBurst, b.now())
+		b.strangers[id] = rated
+	}
+	if !rated.take(b.now()) {
+		return false
+	}
+	for _, s := range b.subjects {
+		// A container's control group is made after its listener; until then there is no process of it either.
+		if own, err := b.kernel.cgroupID(s.id.Cgroup); err == nil {
+			s.cgroup = own
+		}
+	}
+	return true
+}
+
+// subjectOf is the container whose control group was found to have this id, which the kernel gives to one only; or nil.
+func (b *Broker) subjectOf(id uint64) *subject {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, s := range b.subjects {
-		// A container's control group is made after its listener; until then there is no process of it either.
-		if own, err := b.kernel.cgroupID(s.id.Cgroup); err == nil && own == id {
-			return s, nil
+		if id != 0 && s.cgroup == id {
+			return s
 		}
 	}
-	return nil, errNoGrant
+	return nil
 }
 
 func serveTCP(w http.ResponseWriter, r *http.Request) {

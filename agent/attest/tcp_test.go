@@ -199,6 +199,8 @@ func TestTCPRealKernel(t *testing.T) {
 	mapped.end()
 }
 
+func always(uint64) bool { return true }
+
 // TestTCPKernelNamesTheSocket: the answer is about the connecting socket, and there is none once it is closed.
 func TestTCPKernelNamesTheSocket(t *testing.T) {
 	h := cgroups(t, "a")
@@ -219,11 +221,11 @@ func TestTCPKernelNamesTheSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := k.tcpPeer(c.(*net.TCPConn)); err != nil || got != want {
+	if got, err := k.tcpPeer(c.(*net.TCPConn), always); err != nil || got != want {
 		t.Errorf("got control group %d, %v, want %d", got, err, want)
 	}
 	p.end()
-	if got, err := k.tcpPeer(c.(*net.TCPConn)); err == nil {
+	if got, err := k.tcpPeer(c.(*net.TCPConn), always); err == nil {
 		t.Errorf("after the peer's end: got control group %d", got)
 	}
 }
@@ -309,4 +311,64 @@ func TestConnectionsAreRated(t *testing.T) {
 	if !answered("tcp4", addr.String()) {
 		t.Error("a second later the connection was closed")
 	}
+}
+
+// TestStrangersAreRated: who has no grant and connects over and over costs one question a connection from then on; its neighbours are not closed on, and it is answered again later.
+func TestStrangersAreRated(t *testing.T) {
+	var now atomic.Int64
+	b := New(&fakeDevice{}, Options{})
+	b.now = func() time.Time { return time.Unix(1000+now.Load(), 0) }
+	stats := 0
+	k := fakeKernel{ids: map[string]uint64{"/cloister/c1": 7}}
+	b.kernel = countingKernel{k, &stats}
+	t.Cleanup(b.Close)
+	if _, _, err := b.Listen(t.Context(), container("c1"), t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range strangerBurst {
+		if !b.mayAsk(9) {
+			t.Fatalf("question %d was not put", i)
+		}
+	}
+	looked := stats
+	if b.mayAsk(9) || stats != looked {
+		t.Errorf("a stranger's questions have no bound: %d looks, then %d", looked, stats)
+	}
+	for range 2 * strangerBurst {
+		if !b.mayAsk(7) {
+			t.Fatal("a container with the grant was counted as a stranger")
+		}
+	}
+	if stats != looked {
+		t.Errorf("a container that is known was looked up %d times more", stats-looked)
+	}
+	if s := b.subjectOf(7); s == nil || s.id.Key != "c1" {
+		t.Errorf("got %v, want c1", s)
+	}
+	if !b.mayAsk(10) {
+		t.Error("another stranger pays for the first")
+	}
+	now.Add(1)
+	if !b.mayAsk(9) {
+		t.Error("a second later it is still refused")
+	}
+	for id := range uint64(3 * maxRated) {
+		b.mayAsk(100 + id)
+	}
+	if n := len(b.strangers); n > maxRated {
+		t.Errorf("%d strangers are kept, want at most %d", n, maxRated)
+	}
+	if b.subjectOf(0) != nil {
+		t.Error("no control group is somebody's")
+	}
+}
+
+type countingKernel struct {
+	fakeKernel
+	looks *int
+}
+
+func (k countingKernel) cgroupID(path string) (uint64, error) {
+	*k.looks++
+	return k.fakeKernel.cgroupID(path)
 }
