@@ -38,9 +38,15 @@ type Roots struct {
 //go:embed roots/*.pem
 var amdFiles embed.FS
 
-// AMDRoots are AMD's root certificates and intermediates of Milan, Genoa and Turin.
-func AMDRoots() *Roots { return amdRoots() }
+// AMDRoots are AMD's root certificates and intermediates of Milan, Genoa and Turin. Each call gives roots of their own: what is added to them, no other has.
+func AMDRoots() *Roots { return amdRoots().clone() }
 
+// clone copies the lists; what is in them never changes.
+func (r *Roots) clone() *Roots {
+	return &Roots{anchors: slices.Clone(r.anchors), helpers: slices.Clone(r.helpers), leaves: slices.Clone(r.leaves)}
+}
+
+// amdRoots are never handed out.
 var amdRoots = sync.OnceValue(func() *Roots {
 	r := &Roots{}
 	err := fs.WalkDir(amdFiles, ".", func(path string, d fs.DirEntry, err error) error {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	gtest "github.com/google/go-sev-guest/testing"
@@ -252,6 +253,34 @@ func TestNewRefuses(t *testing.T) {
 	} {
 		if v, err := verify.New(c.roots, c.opt); v != nil || err == nil {
 			t.Errorf("%s: got %v, %v, want an error", c.name, v, err)
+		}
+	}
+}
+
+// TestAMDRootsAreOnesOwn: adding to them makes no other verifier trust anybody more, now or later.
+func TestAMDRootsAreOnesOwn(t *testing.T) {
+	ev := machine{"Genoa", false, 3}.sample(t, nil).evidence()
+	before := newVerifier(t, nil, verify.Options{})
+	var wg sync.WaitGroup
+	for range 4 { // the race detector sees what they share
+		wg.Go(func() {
+			mine := verify.AMDRoots()
+			for _, name := range []string{"ark", "ask"} {
+				if err := mine.Add(issuerCert(t, name).Raw); err != nil {
+					t.Error(err)
+				}
+			}
+			if got, err := newVerifier(t, mine, verify.Options{}).Verify(ev, expectations()); err != nil || !got.OK {
+				t.Errorf("by roots with the software processor's: got %+v, %v, want it accepted", got, err)
+			}
+		})
+	}
+	wg.Wait()
+	for name, v := range map[string]*verify.Verifier{
+		"made before": before, "nil": newVerifier(t, nil, verify.Options{}), "AMD's": newVerifier(t, verify.AMDRoots(), verify.Options{}),
+	} {
+		if got := judge(t, v, ev, expectations()); failed(got) != "chain" {
+			t.Errorf("%s: got failed checks %q, want chain", name, failed(got))
 		}
 	}
 }

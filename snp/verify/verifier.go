@@ -3,7 +3,6 @@ package verify
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/cloister-cc/cloister/snp"
 )
@@ -46,7 +45,7 @@ type Verifier struct {
 // New makes a verifier that trusts roots, and nothing else; nil is AMDRoots.
 func New(roots *Roots, opt Options) (*Verifier, error) {
 	if roots == nil {
-		roots = AMDRoots()
+		roots = amdRoots()
 	}
 	if len(roots.anchors) == 0 {
 		return nil, errors.New("verify: got no root certificate")
@@ -61,9 +60,8 @@ func New(roots *Roots, opt Options) (*Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	own := &Roots{anchors: slices.Clone(roots.anchors), helpers: slices.Clone(roots.helpers), leaves: slices.Clone(roots.leaves)}
 	return &Verifier{
-		roots: own, crls: crls,
+		roots: roots.clone(), crls: crls,
 		chains: newCache[*chains](opt.CacheSize), seen: newCache[*crl](opt.CacheSize), endorsements: newCache[*Endorsement](min(opt.CacheSize, maxEndorsements)),
 	}, nil
 }
