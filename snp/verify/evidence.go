@@ -49,7 +49,8 @@ type File struct {
 	// Carrier and Initdata are a bundle's; Carrier says what HOST_DATA is the hash of.
 	Carrier  string
 	Initdata []byte
-	// RuntimeData and InitTimeData are an MAA request's: REPORT_DATA begins with the SHA-256 of the one, HOST_DATA is that of the other, if there is one.
+	// RuntimeData and InitTimeData are an MAA request's: REPORT_DATA begins with the SHA-256 of the one, HOST_DATA is that of the other, which
+	// is nil if there is none, and not nil if it is empty.
 	RuntimeData, InitTimeData []byte
 	// ClaimedTCB is what a /attest/combined answer or a THIM document says that the certificate was issued for, nil if it says nothing. The verdict goes by
 	// the certificate itself.

@@ -184,11 +184,11 @@ type maaData struct {
 // readMAA reads the body of POST /attest/SevSnpVm (Azure services, sections 1.7 and 4.1).
 func readMAA(data []byte) (*File, error) {
 	var doc struct {
-		Report       urlBytes `json:"report"`
-		RuntimeData  *maaData `json:"runtimeData"`
-		InitTimeData *maaData `json:"initTimeData"`
-		Nonce        seen     `json:"nonce"` // for the token: a number or a string
-		Draft        seen     `json:"draftPolicyForAttestation"`
+		Report       urlBytes        `json:"report"`
+		RuntimeData  *maaData        `json:"runtimeData"`
+		InitTimeData json.RawMessage `json:"initTimeData"`
+		Nonce        seen            `json:"nonce"` // for the token: a number or a string
+		Draft        seen            `json:"draftPolicyForAttestation"`
 	}
 	if err := strict(FormatMAA, data, &doc); err != nil {
 		return nil, err
@@ -214,9 +214,28 @@ func readMAA(data []byte) (*File, error) {
 	}
 	f.RuntimeData = doc.RuntimeData.Data
 	if doc.InitTimeData != nil {
-		f.InitTimeData = doc.InitTimeData.Data
+		f.InitTimeData, err = initTimeData(doc.InitTimeData)
 	}
-	return f, nil
+	return f, err
+}
+
+// initTimeData reads the member of that name, which is there. Azure's clients spell "none" as empty data of an empty type (Azure services, section 1.7): that is
+// nil. Anything else has data, if only of no length, for HOST_DATA to be held against.
+func initTimeData(raw []byte) ([]byte, error) {
+	var doc struct {
+		Data     *urlBytes `json:"data"`
+		DataType *string   `json:"dataType"`
+	}
+	if err := strict(FormatMAA+": initTimeData", raw, &doc); err != nil {
+		return nil, err
+	}
+	if doc.Data == nil {
+		return nil, fmt.Errorf("%s: initTimeData: got no data", FormatMAA)
+	}
+	if len(*doc.Data) == 0 && doc.DataType != nil && *doc.DataType == "" {
+		return nil, nil
+	}
+	return append([]byte{}, *doc.Data...), nil
 }
 
 func maaEndorsement(data []byte) ([]byte, error) {

@@ -184,12 +184,21 @@ func TestReadEvidenceClaims(t *testing.T) {
 		}
 	}
 	f, err := verify.ReadEvidence(vectorFile(t, "maa.json"))
-	if err != nil || string(f.RuntimeData) != vectors.RuntimeData || len(f.InitTimeData) != 0 {
+	if err != nil || string(f.RuntimeData) != vectors.RuntimeData || f.InitTimeData != nil {
 		t.Errorf("MAA request: got runtime data %q, init time data %q, %v", f.RuntimeData, f.InitTimeData, err)
 	}
 	f, err = verify.ReadEvidence([]byte(edited(t, "maa.json", "initTimeData", map[string]string{"data": "YQ", "dataType": "JSON"})))
 	if err != nil || string(f.InitTimeData) != "a" {
 		t.Errorf("MAA request: got init time data %q, %v, want a", f.InitTimeData, err)
+	}
+	f, err = verify.ReadEvidence([]byte(edited(t, "maa.json", "initTimeData", map[string]string{"data": "", "dataType": "JSON"})))
+	if err != nil || f.InitTimeData == nil || len(f.InitTimeData) != 0 {
+		t.Errorf("MAA request: got init time data %#v, %v, want it there and empty", f.InitTimeData, err)
+	}
+	for name, value := range map[string]any{"null": json.RawMessage("null"), "empty": map[string]string{}, "null data": map[string]any{"data": nil}, "type only": map[string]any{"dataType": "JSON"}, "unknown": map[string]any{"data": "YQ", "x": 1}, "list": []int{}} {
+		if f, err = verify.ReadEvidence([]byte(edited(t, "maa.json", "initTimeData", value))); err == nil {
+			t.Errorf("MAA request, init time data %s: got %+v, want it refused", name, f)
+		}
 	}
 	f, err = verify.ReadEvidence(vectorFile(t, "bundle.json"))
 	if err != nil || f.Carrier != snp.CarrierPolicy || f.Evidence.Preimage == nil || f.Evidence.EventLog == nil || f.Evidence.Policy == nil {

@@ -245,7 +245,7 @@ func contradictions(f *verify.File, v *verify.Verdict) {
 	if want := snp.HashedReportData(f.RuntimeData); want != r.ReportData {
 		refute(v, "report_data", fmt.Sprintf("%x, for the request's runtimeData", want), fmt.Sprintf("%x", r.ReportData))
 	}
-	if len(f.InitTimeData) == 0 {
+	if f.InitTimeData == nil {
 		return
 	}
 	if want := snp.HashedReportData(f.InitTimeData); [32]byte(want[:32]) != r.HostData {

@@ -224,6 +224,8 @@ func TestAttestVerifyRequestContradictsReport(t *testing.T) {
 	}
 	runtimeData := editVector(t, "maa.json", map[string]any{"runtimeData": blob("another"), "nonce": 1})
 	initTimeData := editVector(t, "maa.json", map[string]any{"initTimeData": blob("another"), "nonce": 1})
+	emptyInit := editVector(t, "maa.json", map[string]any{"initTimeData": blob("")})
+	nullInit := editVector(t, "maa.json", map[string]any{"initTimeData": nil})
 	given := filepath.Join(t.TempDir(), "given")
 	if err := os.WriteFile(given, []byte(v.RuntimeData), 0o644); err != nil {
 		t.Fatal(err)
@@ -235,6 +237,7 @@ func TestAttestVerifyRequestContradictsReport(t *testing.T) {
 		"runtime-data":           {[]string{runtimeData}, "refused: report_data (CLS530)"},
 		"runtime-data-and-given": {[]string{runtimeData, "--runtime-data", given}, "refused: report_data (CLS530)"},
 		"init-time-data":         {[]string{initTimeData}, "refused: host_data (CLS531)"},
+		"init-time-data-empty":   {[]string{emptyInit}, "refused: host_data (CLS531)"},
 		"init-time-and-policy":   {[]string{initTimeData, "--policy", "policy.rego"}, "refused: host_data (CLS531)"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -242,6 +245,9 @@ func TestAttestVerifyRequestContradictsReport(t *testing.T) {
 				t.Errorf("got exit code %d, want 5 and %q:\n%s", code, c.want, out)
 			}
 		})
+	}
+	if out, code := v.verify(t, nullInit); code != 2 || !strings.Contains(out, "initTimeData: got no data") {
+		t.Errorf("init time data null: got exit code %d, want 2:\n%s", code, out)
 	}
 }
 
