@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"maps"
@@ -18,18 +17,7 @@ import (
 type carrierError struct{ got, want string }
 
 // bindPolicy settles what HOST_DATA has to be, and which policy text it binds. bad is what is wrong with the evidence.
-func (a *attestVerify) bindPolicy(exp *verify.Expectations, ev *verify.Evidence, f *verify.File, in input, out *judged) (bad *carrierError, err error) {
-	own := ownWord(f)
-	switch {
-	case given(a.policy, a.initdata, a.hostData) == 0:
-		if bad = own; bad != nil {
-			out.notes = append(out.notes, "the bundle contradicts itself: HOST_DATA is not the digest of the policy or initdata that it carries as its own")
-		}
-	case a.policy != "" && len(f.Evidence.Policy) > 0 && !bytes.Equal(f.Evidence.Policy, in.policy):
-		out.notes = append(out.notes, "the bundle's own policy is not the --policy file: the file was judged")
-	case own != nil:
-		out.notes = append(out.notes, "HOST_DATA is not the digest of what the bundle carries as its own policy: what you gave was judged")
-	}
+func (a *attestVerify) bindPolicy(exp *verify.Expectations, ev *verify.Evidence, f *verify.File, in input) (bad *carrierError, err error) {
 	switch {
 	case a.initdata != "":
 		doc, err := initdata.Parse(in.initdata)
@@ -51,35 +39,7 @@ func (a *attestVerify) bindPolicy(exp *verify.Expectations, ev *verify.Evidence,
 	case f.Carrier == snp.CarrierInitdata:
 		exp.PolicyBound, ev.Policy = true, f.Initdata // taken apart, and held against HOST_DATA, when the verifier asks: see boundPolicy
 	}
-	return bad, nil
-}
-
-// ownWord holds the policy or document that a bundle carries against its report: a bundle that contradicts itself is nobody's. Nil is no contradiction.
-func ownWord(f *verify.File) *carrierError {
-	r, err := snp.DecodeReport(f.Evidence.Report)
-	if err != nil {
-		return nil // the verdict says so
-	}
-	got, policy := fmt.Sprintf("%x", r.HostData), f.Evidence.Policy
-	if f.Carrier != snp.CarrierInitdata {
-		if want := sha256.Sum256(policy); len(policy) > 0 && want != r.HostData {
-			return &carrierError{got, fmt.Sprintf("%x", want)}
-		}
-		return nil
-	}
-	if len(f.Initdata) == 0 {
-		return nil
-	}
-	doc, err := initdata.Parse(f.Initdata)
-	switch {
-	case err != nil:
-		return &carrierError{fmt.Sprintf("%.300s", err), "an initdata document in the bundle whose digest is HOST_DATA"}
-	case doc.HostData() != r.HostData:
-		return &carrierError{got, fmt.Sprintf("%x", doc.HostData())}
-	case len(policy) > 0 && doc.Data[initdata.PolicyKey] != string(policy):
-		return &carrierError{"another policy beside the initdata document", "the policy that the bundle's own initdata holds"}
-	}
-	return nil
+	return nil, nil
 }
 
 // policyReader reads what the verifier asks about.

@@ -25,6 +25,7 @@ type judged struct {
 	preimage *identity.Preimage
 	eventLog []byte   // replayed to the head that the preimage holds, if there is an identity
 	notes    []string // what a reader of the verdict should know besides
+	next     []string // what to do about what failed
 }
 
 // input is what the command line names, read; nothing of it is judged.
@@ -101,20 +102,24 @@ func (a *attestVerify) judge(in input, verifier *verify.Verifier, exp verify.Exp
 	if err := a.bindData(&exp, f, in, out); err != nil {
 		return nil, err
 	}
-	bad, err := a.bindPolicy(&exp, &ev, f, in, out)
+	bad, err := a.bindPolicy(&exp, &ev, f, in)
 	if err != nil {
 		return nil, err
 	}
 	if err := a.bindIdentity(&exp, &ev, a.policyReader(f), out); err != nil {
 		return nil, err
 	}
-	if out.verdict, err = verifier.Verify(ev, exp); err != nil {
+	if out.verdict, err = a.image.verify(verifier, ev, exp); err != nil {
 		return nil, err
 	}
 	if bad != nil {
 		refute(out.verdict, "host_data", bad.want, bad.got)
 	}
+	if own := a.ownWord(f, in, out); own != nil {
+		refute(out.verdict, "host_data", own.want, own.got)
+	}
 	contradictions(f, out.verdict)
+	a.remark(out, &ev)
 	if out.verdict.Identity == "" {
 		out.policy, out.preimage = nil, nil
 	}

@@ -300,10 +300,11 @@ func (a *attestVerify) measured(exp *verify.Expectations) error {
 	if dir == "" {
 		return nil
 	}
-	digests, err := imageDigests(dir)
+	image, err := readAcceptedImage(dir)
 	if err != nil {
 		return unreadable(err)
 	}
-	exp.Measurements = append(exp.Measurements, digests...)
+	a.image = image
+	exp.Measurements = append(exp.Measurements, image.launch...)
 	return nil
 }

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/cloister-cc/cloister/guest"
+	"github.com/cloister-cc/cloister/snp"
 	"github.com/cloister-cc/cloister/snp/measure"
+	"github.com/cloister-cc/cloister/snp/verify"
 )
 
 // guestDir is where the guest image is when nothing else is said.
@@ -39,23 +42,52 @@ func imageMeasurements(dir string) (m guest.Measurements, h measure.Hashes, err 
 	return m, h, nil
 }
 
-// imageDigests are the launch digests of a guest image that "attest verify --guest" accepts: that of a machine without firmware and, if the image was
-// built for a firmware, those of real launches with it.
-func imageDigests(dir string) ([][48]byte, error) {
+// acceptedImage is what "attest verify --guest" accepts: the launch digests of an image that was built for a firmware and, of a software processor only, the
+// digest of a machine without firmware. Zero is no image.
+type acceptedImage struct {
+	dir      string
+	launch   [][48]byte
+	emulated [48]byte
+}
+
+func (i *acceptedImage) hasLaunch() bool { return i.dir == "" || len(i.launch) > 0 }
+
+func readAcceptedImage(dir string) (i acceptedImage, err error) {
 	m, h, err := imageMeasurements(dir)
 	if err != nil {
-		return nil, err
+		return i, err
 	}
-	out := [][48]byte{h.Emulated()}
+	i = acceptedImage{dir: dir, emulated: h.Emulated()}
 	if m.Launch == nil {
-		return out, nil
+		return i, nil
 	}
-	for i, text := range m.Launch.Digests {
+	for n, text := range m.Launch.Digests {
 		d, err := measure.ParseDigest(text)
 		if err != nil {
-			return nil, fmt.Errorf("read %q: launch digest %d: %w", filepath.Join(dir, guest.FileMeasurements), i, err)
+			return i, fmt.Errorf("read %q: launch digest %d: %w", filepath.Join(dir, guest.FileMeasurements), n, err)
 		}
-		out = append(out, d)
+		i.launch = append(i.launch, d)
 	}
-	return out, nil
+	return i, nil
+}
+
+// verify holds the evidence against the image too. Which digests count depends on whose root the evidence leads to: no machine can have the emulated one.
+func (i *acceptedImage) verify(verifier *verify.Verifier, ev verify.Evidence, exp verify.Expectations) (*verify.Verdict, error) {
+	if i.dir == "" {
+		return verifier.Verify(ev, exp)
+	}
+	tested := exp
+	tested.Measurements = append(slices.Clone(exp.Measurements), i.emulated)
+	v, err := verifier.Verify(ev, tested)
+	if err != nil || v.TestOnly || v.Root == "" { // without a root it is refused, whatever the digest
+		return v, err
+	}
+	if v, err = verifier.Verify(ev, exp); err == nil && len(exp.Measurements) == 0 {
+		r, err := snp.DecodeReport(ev.Report)
+		if err != nil {
+			return nil, err
+		}
+		refute(v, "measurement", "a launch digest of the image, which has none", fmt.Sprintf("%x", r.Measurement))
+	}
+	return v, err
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"unicode"
@@ -21,6 +22,7 @@ type printedVerdict struct {
 	ExitCode int              `json:"exit_code"`
 	Format   verify.Format    `json:"format,omitempty"`
 	Notes    []string         `json:"notes,omitempty"`
+	Next     []string         `json:"what_to_do,omitempty"`
 	Subject  *printedIdentity `json:"subject,omitempty"`
 }
 
@@ -50,7 +52,7 @@ func (o *judged) subject() *printedIdentity {
 
 func (a *attestVerify) print(w io.Writer, o *judged) error {
 	if a.json {
-		return encodeJSON(w, printedVerdict{Verdict: o.verdict, ExitCode: o.verdict.ExitCode(), Format: o.format, Notes: o.notes, Subject: o.subject()})
+		return encodeJSON(w, printedVerdict{Verdict: o.verdict, ExitCode: o.verdict.ExitCode(), Format: o.format, Notes: o.notes, Next: o.next, Subject: o.subject()})
 	}
 	var b strings.Builder
 	if err := o.table(&b); err != nil {
@@ -98,11 +100,11 @@ func (o *judged) summary(w io.Writer) {
 	line := func(what, format string, args ...any) {
 		fmt.Fprintf(w, "%s: %s\n", what, printable(fmt.Sprintf(format, args...)))
 	}
-	if names := named(v, verify.StatusNotJudged); names != "" {
-		line("not judged, because of what failed", "%s", names)
+	if names := named(v, verify.StatusNotJudged); len(names) > 0 {
+		wrap(w, "not judged, because of what failed", names)
 	}
-	if names := named(v, verify.StatusNotAsked); names != "" {
-		line("not asked", "%s", names)
+	if names := named(v, verify.StatusNotAsked); len(names) > 0 {
+		wrap(w, "not asked", names)
 	}
 	for _, n := range o.notes {
 		line("note", "%s", n)
@@ -112,6 +114,9 @@ func (o *judged) summary(w io.Writer) {
 	}
 	if v.Identity != "" {
 		o.identity(line)
+	}
+	for _, n := range o.next {
+		line("what to do", "%s", n)
 	}
 	verdict := "REFUSED"
 	if v.OK {
@@ -140,26 +145,19 @@ func (o *judged) identity(line func(what, format string, args ...any)) {
 		line("event log", "%d entries, from number %d on; attest inspect prints them", len(x.Entries), x.First)
 	}
 	line("the host calls it", "id %q, names %q, image %q", s.Claimed.ID, s.Claimed.Names, s.Claimed.Image)
-	if !o.asked("measurement") && !o.asked("endorsement_measurement") {
-		line("note", "the measurement was not asked for, and it is the agent that says who asked it")
-	}
-	if !o.asked("host_data") {
-		line("note", "host_data was not asked for: the policy is the one that came with the evidence")
-	}
 }
 
 func (o *judged) asked(name string) bool {
 	return slices.ContainsFunc(o.verdict.Checks, func(c verify.Check) bool { return c.Name == name && c.Status != verify.StatusNotAsked })
 }
 
-func named(v *verify.Verdict, status verify.Status) string {
-	var names []string
+func named(v *verify.Verdict, status verify.Status) (names []string) {
 	for _, c := range v.Checks {
 		if c.Status == status {
 			names = append(names, c.Name)
 		}
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 func nonEmpty(texts ...string) (out []string) {
@@ -184,6 +182,7 @@ const (
 // coloured marks what failed, and the verdict.
 func coloured(text string) string {
 	var b strings.Builder
+	last := ""
 	for line := range strings.Lines(text) {
 		colour := ""
 		switch body := strings.TrimSuffix(line, "\n"); {
@@ -195,7 +194,10 @@ func coloured(text string) string {
 			colour = green
 		case strings.HasPrefix(body, "not "):
 			colour = faint
+		case last == faint && strings.HasPrefix(body, "  "): // the line goes on
+			colour = faint
 		}
+		last = colour
 		if colour == "" {
 			b.WriteString(line)
 			continue
@@ -220,14 +222,30 @@ const alternatives = " or "
 // isPhrase tells a part of a sentence from a value.
 func isPhrase(s string) bool { return s == "" || strings.ContainsFunc(s, unicode.IsSpace) }
 
+// values takes a list apart that a verdict joined, and says how many the verdict itself left out. A sentence is no list.
+func values(s string) (list []string, left int) {
+	list = strings.Split(s, alternatives)
+	if n, ok := strings.CutSuffix(list[len(list)-1], " more"); ok && len(list) > 1 {
+		if count, err := strconv.Atoi(n); err == nil {
+			list, left = list[:len(list)-1], count
+		}
+	}
+	if len(list)+left < 2 || slices.ContainsFunc(list, isPhrase) {
+		return nil, 0
+	}
+	return list, left
+}
+
 func shorten(s string) string {
 	const longest, head, tail, most = 40, 16, 8, 3
-	if list := strings.Split(s, alternatives); len(list) > 1 && !slices.ContainsFunc(list, isPhrase) {
+	if list, left := values(s); list != nil {
 		for i := range list {
 			list[i] = shorten(list[i])
 		}
-		if len(list) > most {
-			list = append(list[:most], fmt.Sprintf("%d more", len(list)-most))
+		if len(list)+left > most {
+			shown := min(most, len(list))
+			left += len(list) - shown
+			list = append(list[:shown], fmt.Sprintf("%d more", left))
 		}
 		return strings.Join(list, alternatives)
 	}

@@ -441,6 +441,9 @@ func TestShortenListsAndSentences(t *testing.T) {
 	if parts := strings.Split(got, alternatives); len(parts) != 4 || parts[3] != "62 more" {
 		t.Errorf("got %q, want three of 65 digests and 62 more", got)
 	}
+	if got := shorten(strings.Join(append(digests, "40 more"), alternatives)); !strings.HasSuffix(got, " or 102 more") {
+		t.Errorf("got %q, want three of 105 digests and 102 more", got)
+	}
 	for _, s := range []string{
 		"a report of 1184 bytes (binary, hex or base64), or a bundle or a table or another or more", "an /attest/combined or /attest/raw answer", "PS384 or ES384, certificates valid",
 	} {

@@ -44,6 +44,8 @@ type attestVerify struct {
 	entries                                 []string
 	eventLog                                bool
 
+	image acceptedImage // of --guest
+
 	json bool
 	cmd  *cobra.Command // for which flags were given
 }
@@ -121,7 +123,7 @@ func (a *attestVerify) expectationFlags(cmd *cobra.Command) {
 	f.StringVar(&a.data, "report-data", string(reportDataSHA256), reportDataHelp+`; or REPORT_DATA itself, 128 hex digits`)
 	f.StringVar(&a.runtimeData, "runtime-data", "", "REPORT_DATA must be the SHA-256 of this file, then 32 zero bytes; with --report-data raw the file itself (1 to 48 bytes), then zeros, as /aa/evidence does")
 	f.StringArrayVar(&a.measurements, "measurement", nil, "launch digest you accept, 96 hex digits, repeatable; \"any\" is the same as none")
-	f.StringVar(&a.guest, "guest", "", "directory of the guest image whose measurement you accept (default $"+guestEnv+" if that is set and nothing else is said of the measurement)")
+	f.StringVar(&a.guest, "guest", "", "directory of the guest image whose launch digests you accept, of 1 to 64 processors, if it was built with a firmware; of a software processor the emulated one (default $"+guestEnv+" if that is set and nothing else is said of the measurement)")
 	f.StringArrayVar(&a.issuers, "endorsement-issuer", nil, "did:x509 whose endorsement of the measurement you accept, repeatable; needs --feed")
 	f.StringVar(&a.feed, "feed", "", "feed of that endorsement")
 	f.Uint64Var(&a.endorsedSVN, "min-svn", 0, "oldest version of that endorsement")
