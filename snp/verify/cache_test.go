@@ -33,6 +33,23 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
+// TestCacheKeyIsOverTheSet: neither order nor repetition makes another key, so that one chain takes one place however it is sent.
+func TestCacheKeyIsOverTheSet(t *testing.T) {
+	leaf, ask, ark, one := []byte("leaf"), []byte("ask"), []byte("ark"), []byte("one")
+	want := (&given{leaf: leaf, ask: ask, ark: ark, more: [][]byte{one}}).hash(kindVCEK)
+	for name, g := range map[string]given{
+		"swapped":       {leaf: leaf, ask: ark, ark: ask, more: [][]byte{one}},
+		"repeated":      {leaf: leaf, ask: ask, ark: ark, more: [][]byte{one, one, ask, ark, one}},
+		"leaf repeated": {leaf: leaf, ask: ask, ark: ark, more: [][]byte{leaf, one, leaf}},
+		"beside":        {leaf: leaf, more: [][]byte{one, ark, ask}},
+		"nothing added": {leaf: leaf, ask: ask, ark: ark, more: [][]byte{nil, one}},
+	} {
+		if g.hash(kindVCEK) != want {
+			t.Errorf("%s: got another key, want that of the same certificates", name)
+		}
+	}
+}
+
 // TestCacheKeyIsOverAllCertificates: nothing that decides a chain is left out, and no two sets of certificates look alike.
 func TestCacheKeyIsOverAllCertificates(t *testing.T) {
 	base := func() given {
@@ -40,18 +57,18 @@ func TestCacheKeyIsOverAllCertificates(t *testing.T) {
 	}
 	seen := map[[sha256.Size]byte]string{}
 	for name, edit := range map[string]func(*given){
-		"nothing":       func(*given) {},
-		"leaf":          func(g *given) { g.leaf = []byte("leaF") },
-		"no leaf":       func(g *given) { g.leaf = nil },
-		"ask":           func(g *given) { g.ask = []byte("asK") },
-		"no ask":        func(g *given) { g.ask = nil },
-		"ark":           func(g *given) { g.ark = []byte("arK") },
-		"ask is ark":    func(g *given) { g.ask, g.ark = g.ark, g.ask },
-		"border moved":  func(g *given) { g.leaf, g.ask = []byte("leafa"), []byte("sk") },
-		"more":          func(g *given) { g.more[1] = []byte("twO") },
-		"more reversed": func(g *given) { g.more[0], g.more[1] = g.more[1], g.more[0] },
-		"less":          func(g *given) { g.more = g.more[:1] },
-		"joined":        func(g *given) { g.more = [][]byte{[]byte("onetwo")} },
+		"nothing":      func(*given) {},
+		"leaf":         func(g *given) { g.leaf = []byte("leaF") },
+		"no leaf":      func(g *given) { g.leaf = nil },
+		"ask":          func(g *given) { g.ask = []byte("asK") },
+		"no ask":       func(g *given) { g.ask = nil },
+		"ark":          func(g *given) { g.ark = []byte("arK") },
+		"border moved": func(g *given) { g.leaf, g.ask = []byte("leafa"), []byte("sk") },
+		"more":         func(g *given) { g.more[1] = []byte("twO") },
+		"no more":      func(g *given) { g.more = nil },
+		"leaf beside":  func(g *given) { g.leaf, g.more = nil, append(g.more, g.leaf) },
+		"less":         func(g *given) { g.more = g.more[:1] },
+		"joined":       func(g *given) { g.more = [][]byte{[]byte("onetwo")} },
 	} {
 		for _, kind := range []string{kindVCEK, kindVLEK} {
 			g := base()

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
@@ -17,6 +18,21 @@ type given struct {
 	cpu            []byte   // of the host's table: the processor, which certifies nothing
 	crl            []byte   // of the host's table
 	more           [][]byte // besides
+}
+
+// others are the certificates but the table's endorsement key, sorted and each once: which chains there are depends on neither order nor repetition, so that a host
+// which sends one chain in many ways takes one place of the cache.
+func (g *given) others() [][]byte {
+	all := make([][]byte, 0, 2+len(g.more))
+	for _, list := range [...][][]byte{{g.ask, g.ark}, g.more} {
+		for _, der := range list {
+			if der != nil && !(g.leaf != nil && bytes.Equal(der, g.leaf)) {
+				all = append(all, der)
+			}
+		}
+	}
+	slices.SortFunc(all, bytes.Compare)
+	return slices.CompactFunc(all, bytes.Equal)
 }
 
 func kindOf(signer uint32) string {
@@ -82,15 +98,13 @@ func collect(ev *Evidence, kind string) (g given, err error) {
 	return g, nil
 }
 
-// hash is over everything that decides which chains there are: the kind of key and every certificate, whole. A TCB that a certificate names, all parts of
+// hash is over everything that decides which chains there are: the kind of key and every certificate, whole, as parse takes them. A TCB that a certificate names, all parts of
 // it, is so part of the key.
 func (g *given) hash(kind string) (key [sha256.Size]byte) {
 	h := sha256.New()
 	h.Write([]byte(kind))
-	for _, b := range [...][]byte{g.leaf, g.ask, g.ark} {
-		hashOne(h, b)
-	}
-	for _, b := range g.more {
+	hashOne(h, g.leaf)
+	for _, b := range g.others() {
 		hashOne(h, b)
 	}
 	h.Sum(key[:0])
@@ -127,10 +141,7 @@ func (g *given) parse(kind string) (leaves []endorsed, others []*x509.Certificat
 		}
 		leaves = append(leaves, endorsed{cert, says})
 	}
-	for _, der := range append([][]byte{g.ask, g.ark}, g.more...) {
-		if der == nil {
-			continue
-		}
+	for _, der := range g.others() {
 		cert, err := x509.ParseCertificate(der)
 		if err != nil {
 			return nil, nil, fail(checkChain, wantChain, err)
