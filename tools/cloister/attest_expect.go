@@ -255,6 +255,14 @@ func (a *attestVerify) lists(exp *verify.Expectations) error {
 			return fmt.Errorf("--guest-policy: got %.64q, want %s or abi=MAJOR.MINOR", name, promiseNames())
 		}
 	}
+	if a.signer != "" && exp.Signer != verify.SignerVCEK && exp.Signer != verify.SignerVLEK {
+		return fmt.Errorf("--signer: got %.32q, want vcek or vlek", a.signer)
+	}
+	for _, name := range a.products {
+		if _, err := snp.ProductNamed(name); err != nil {
+			return fmt.Errorf("--product: got %.32q, want Milan, Genoa, Siena, Bergamo, Turin or Turin-Dense", name)
+		}
+	}
 	if len(a.platform) == 0 {
 		return nil
 	}
@@ -284,7 +292,10 @@ func (a *attestVerify) endorsed(exp *verify.Expectations) error {
 // measured sets the measurements accepted.
 func (a *attestVerify) measured(exp *verify.Expectations) error {
 	for _, text := range a.measurements {
-		if text == "any" && len(a.measurements) == 1 && a.guest == "" {
+		switch {
+		case text == "any" && (len(a.measurements) > 1 || a.guest != ""):
+			return errors.New("--measurement any: contradicts --guest and other measurements")
+		case text == "any":
 			return nil // not asked, and shown as that
 		}
 		d, err := measure.ParseDigest(text)

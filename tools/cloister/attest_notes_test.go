@@ -125,3 +125,21 @@ func TestAttestVerifySaysWhatToDo(t *testing.T) {
 		})
 	}
 }
+
+// The command that "attest report" suggests names what is known.
+func TestAttestReportHint(t *testing.T) {
+	b := newAttestBench(t)
+	t.Setenv(guestEnv, b.img)
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	bundle, err := os.ReadFile(b.good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "cloister attest verify x.json --report-data host --nonce 01 --policy FILE --guest " + b.img
+	if got := verifyHint("x.json", []byte{1}, bundle); got != want+" --roots DIR" {
+		t.Errorf("got %q", got)
+	}
+	if got := verifyHint("x.json", []byte{1}, []byte("{}")); got != want {
+		t.Errorf("of no software processor: got %q, want %q", got, want)
+	}
+}

@@ -15,6 +15,8 @@ import (
 	"github.com/cloister-cc/cloister/agent/api"
 	podrun "github.com/cloister-cc/cloister/shim/run"
 	"github.com/cloister-cc/cloister/snp"
+	"github.com/cloister-cc/cloister/snp/emulator"
+	"github.com/cloister-cc/cloister/snp/verify"
 )
 
 // reportData is the rule by which REPORT_DATA is made of a nonce.
@@ -112,18 +114,38 @@ func (a *attestReport) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if fromAgent {
-		bundleName := a.out
-		if bundleName == "" {
-			bundleName = "BUNDLE"
-		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "cloister: verify with: cloister attest verify %s --report-data host --nonce %x --policy FILE --roots DIR\n", bundleName, nonce)
-	}
 	if a.out == "" {
 		_, err = cmd.OutOrStdout().Write(bundle)
+	} else {
+		err = os.WriteFile(a.out, bundle, 0o644)
+	}
+	if err != nil {
 		return err
 	}
-	return os.WriteFile(a.out, bundle, 0o644)
+	if fromAgent {
+		fmt.Fprintf(cmd.ErrOrStderr(), "cloister: verify with: %s\n", verifyHint(orElse(a.out, "BUNDLE"), nonce, bundle))
+	}
+	return nil
+}
+
+// verifyHint is the command that verifies a bundle, with as much of it as is known here.
+func verifyHint(name string, nonce, bundle []byte) string {
+	image := guestDir(os.Getenv(guestEnv))
+	if _, err := imageHashes(image); err != nil {
+		image = "DIR"
+	}
+	hint := fmt.Sprintf("cloister attest verify %s --report-data host --nonce %x --policy FILE --guest %s", name, nonce, image)
+	b, err := snp.ParseBundle(bundle)
+	if err != nil || !emulated(&verify.Evidence{Table: b.Certs}) {
+		return hint
+	}
+	roots := "DIR"
+	if dir, err := authorityDir(""); err == nil {
+		if a, err := emulator.Load(dir); err == nil {
+			roots = a.RootsDir()
+		}
+	}
+	return hint + " --roots " + roots
 }
 
 func (a *attestReport) fromDevice(cmd *cobra.Command, data [64]byte) ([]byte, error) {

@@ -249,6 +249,7 @@ func TestAttestVerifyExitCodes(t *testing.T) {
 		{"tcb out of range", base(b.good, "--min-tcb", "1,2,3,256"), 1},
 		{"firmware is no version", base(b.good, "--min-firmware", "1.55"), 1},
 		{"unknown product", base(b.good, "--product", "Naples"), 1},
+		{"any measurement and an image", base(b.good, "--measurement", "any"), 1},
 		{"unknown signer", base(b.good, "--signer", "ark"), 1},
 		{"unknown promise", base(b.good, "--guest-policy", "debug"), 1},
 		{"unknown platform", base(b.good, "--platform", "sme"), 1},

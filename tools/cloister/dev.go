@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -48,7 +49,11 @@ func newDevTEEInitCommand() *cobra.Command {
   cloister dev tee init --dir ./emulator --json`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			a, err := loadAuthority(dir)
+			where, err := authorityDir(dir)
+			if err != nil {
+				return err
+			}
+			a, err := emulator.LoadOrInit(where)
 			if err != nil {
 				return err
 			}
@@ -164,10 +169,15 @@ func parseFaults(texts []string) ([]emulator.Fault, error) {
 	return script, nil
 }
 
+// loadAuthority never makes keys: that is what "dev tee init" is for.
 func loadAuthority(flag string) (*emulator.Authority, error) {
 	dir, err := authorityDir(flag)
 	if err != nil {
 		return nil, err
 	}
-	return emulator.LoadOrInit(dir)
+	a, err := emulator.Load(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no keys of a software SNP processor in %q (make them with: cloister dev tee init --dir %s)", dir, dir)
+	}
+	return a, err
 }

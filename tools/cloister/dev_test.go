@@ -55,6 +55,24 @@ func TestDevTEEUsage(t *testing.T) {
 	}
 }
 
+// Only init makes keys.
+func TestDevTEEMakesNoKeysByTheWay(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "none")
+	for _, args := range [][]string{
+		{"serve", "--kds", ":0"},
+		{"disk", "-o", filepath.Join(t.TempDir(), "tee.img"), "--host-data", strings.Repeat("ab", 32), "--measurement", strings.Repeat("cd", 48)},
+	} {
+		root := newRoot()
+		root.SetArgs(append([]string{"dev", "tee"}, append(args, "--dir", dir)...))
+		if err := root.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), "cloister dev tee init --dir "+dir) {
+			t.Errorf("%s: got %v, want the command that makes keys", args[0], err)
+		}
+		if _, err := os.Stat(dir); err == nil {
+			t.Fatalf("%s: made %q", args[0], dir)
+		}
+	}
+}
+
 func TestDevTEEDiskSaysWhatWasAsked(t *testing.T) {
 	keys, err := attestKeys()
 	if err != nil {

@@ -57,6 +57,9 @@ of kernel hashes alone, which no real launch can have.`,
 }
 
 func (m *measureFlags) run(cmd *cobra.Command) error {
+	if m.image.none && (m.image.oneByOne(cmd) || cmd.Flags().Changed("guest")) {
+		return &usageError{errors.New("measure: --no-kernel contradicts --guest, --kernel, --initrd and --cmdline: want one or the other")}
+	}
 	if m.launch.firmware == "" {
 		if name := m.launch.given(cmd); name != "" || m.ovmfOnly {
 			return &usageError{fmt.Errorf("measure: --%s says how a firmware is launched, and none is given (--firmware FILE)", orElse(name, "print-ovmf-hash"))}

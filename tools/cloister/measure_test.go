@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -88,7 +89,11 @@ func TestMeasureLaunch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := says(t, append([]string{"measure", "--guest", b.guest, "--firmware", b.firmware}, c.args...)...); got != want.String() {
+			image := []string{"--guest", b.guest}
+			if slices.Contains(c.args, "--no-kernel") {
+				image = nil
+			}
+			if got := says(t, slices.Concat([]string{"measure", "--firmware", b.firmware}, image, c.args)...); got != want.String() {
 				t.Errorf("got %s, want %s", got, want)
 			}
 		})
@@ -149,6 +154,7 @@ func TestMeasureUsage(t *testing.T) {
 		"vcpus-alone":        {[]string{"--guest", b.guest, "--vcpus", "2"}, exitUsage},
 		"ovmf-hash-alone":    {[]string{"--guest", b.guest, "--print-ovmf-hash"}, exitUsage},
 		"nothing":            {[]string{"--no-kernel"}, exitUsage},
+		"no kernel of image": {[]string{"--no-kernel", "--guest", "out/guest", "--firmware", "x"}, exitUsage},
 		"vcpus-zero":         {append(launch, "--vcpus", "0"), exitUsage},
 		"vcpus-backwards":    {append(launch, "--vcpus", "4-2"), exitUsage},
 		"vcpus-many":         {append(launch, "--vcpus", "1-513"), exitUsage},
