@@ -3,6 +3,8 @@ package emulator
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // FaultKind names a way in which host or firmware misbehave.
@@ -31,6 +33,20 @@ const (
 	FaultTCBLag     FaultKind = "tcb-lag"     // after an update the host still has the old certificates
 )
 
+var faultKinds = []FaultKind{
+	FaultBusy, FaultThrottled, FaultBroken, FaultWiped, FaultTampered, FaultFlip, FaultFlipCerts, FaultCertsNone, FaultCertsWrap,
+	FaultCertsGarbage, FaultCertsMany, FaultCertsHuge, FaultRace, FaultTCBUpgrade, FaultTCBLag,
+}
+
+// FaultKinds are the names of all faults, for messages and help.
+func FaultKinds() string {
+	names := make([]string, len(faultKinds))
+	for i, k := range faultKinds {
+		names[i] = string(k)
+	}
+	return strings.Join(names, ", ")
+}
+
 // Fault is one line of the fault script. Requests to the firmware are counted from 0, those for reports and those for keys, at both interfaces
 // together; the fault holds for requests After up to After+Count-1 of those it sees, and without a Count for all that follow.
 type Fault struct {
@@ -55,11 +71,8 @@ const (
 )
 
 func (f Fault) check() error {
-	switch f.Kind {
-	case FaultBusy, FaultThrottled, FaultBroken, FaultWiped, FaultTampered, FaultFlip, FaultFlipCerts, FaultCertsNone, FaultCertsWrap,
-		FaultCertsGarbage, FaultCertsMany, FaultCertsHuge, FaultRace, FaultTCBUpgrade, FaultTCBLag:
-	default:
-		return fmt.Errorf("got kind %.32q, which is not known", f.Kind)
+	if !slices.Contains(faultKinds, f.Kind) {
+		return fmt.Errorf("got kind %.32q, want one of %s", f.Kind, FaultKinds())
 	}
 	if f.WaitMS > maxBusyWait {
 		return fmt.Errorf("got a wait of %d ms, want at most %d", f.WaitMS, maxBusyWait)

@@ -78,7 +78,8 @@ func newDevTEEDiskCommand() *cobra.Command {
 "snp-emulator serve" offers a report device on a machine that has none. The file holds a private key.
 
 A fault is written ` + emulator.FaultUsage + `: it holds for COUNT requests
-to the firmware after the first AFTER, without a count for all that follow.`,
+to the firmware after the first AFTER, without a count for all that follow. Kinds:
+  ` + faultKindsHelp() + `.`,
 		Example: `  cloister dev tee disk -o tee.img --host-data $(sha256sum policy.rego | cut -d' ' -f1) --measurement $(cloister measure)
   cloister dev tee disk -o tee.img --host-data $H --measurement $M --processor turin --vlek --fault busy,after=3,times=31
   snp-emulator serve --tee tee.img --tsm /run/tsm`,
@@ -180,4 +181,11 @@ func loadAuthority(flag string) (*emulator.Authority, error) {
 		return nil, fmt.Errorf("no keys of a software SNP processor in %q (make them with: cloister dev tee init --dir %s)", dir, dir)
 	}
 	return a, err
+}
+
+// faultKindsHelp breaks the kinds of faults into lines.
+func faultKindsHelp() string {
+	kinds := strings.Split(emulator.FaultKinds(), ", ")
+	half := (len(kinds) + 1) / 2
+	return strings.Join(kinds[:half], ", ") + ",\n  " + strings.Join(kinds[half:], ", ")
 }
