@@ -50,8 +50,8 @@ bench-enforcer: setup-build ## measure the enforcer beside the reference, a hand
 fuzz-long: setup-test ## compare the judges over 100,000 cases and with the reference over 4,000, run every fuzz target for 60 s (hours)
 	go test -count=1 -timeout 6h -run '^TestJudgesAgree$$' ./enforcer -cases 100000
 	cd tests/reference && go test -count=1 -timeout 2h -tags rego . -cases 4000
-	@for p in $$(go list ./enforcer/... ./cose/...); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
-	  echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 60s $$p || exit 1; done; done
+	@for p in $$(go list ./... | grep -v /tests/); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	  echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 60s -fuzzminimizetime 10x $$p || exit 1; done; done
 
 lint: setup-test ## formatters, vet, staticcheck
 	@test -z "$$(go run mvdan.cc/gofumpt@v0.12.0 -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$'))" || { go run mvdan.cc/gofumpt@v0.12.0 -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$'); echo 'run: go run mvdan.cc/gofumpt@v0.12.0 -w FILES'; exit 1; }

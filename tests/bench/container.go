@@ -24,24 +24,11 @@ func measureContainer(ctx context.Context, b *bench) (err error) {
 	if err != nil {
 		return err
 	}
-	policy, err := b.policy(ctx, list)
+	s, inside, err := b.bootInside(ctx, list)
 	if err != nil {
 		return err
 	}
-	image, err := b.image(ctx, true, guestPackage)
-	if err != nil {
-		return err
-	}
-	s, err := b.boot(ctx, image, policy)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Stop(context.WithoutCancel(ctx))) }()
-	inside, err := dialInside(ctx, s)
-	if err != nil {
-		return err
-	}
-	defer inside.close()
+	defer func() { err = errors.Join(err, inside.close(), s.Stop(context.WithoutCancel(ctx))) }()
 	if err := b.measureStart(ctx, s, inside, list[0]); err != nil {
 		return err
 	}
@@ -61,6 +48,27 @@ func dialInside(ctx context.Context, s *podrun.Sandbox) (*inside, error) {
 		return nil, err
 	}
 	return &inside{in: json.NewDecoder(conn), out: json.NewEncoder(conn), close: conn.Close}, nil
+}
+
+// bootInside boots a guest that can be asked from inside, under a policy of these containers.
+func (b *bench) bootInside(ctx context.Context, list []*pod.Container) (*podrun.Sandbox, *inside, error) {
+	policy, err := b.policy(ctx, list)
+	if err != nil {
+		return nil, nil, err
+	}
+	image, err := b.image(ctx, true, guestPackage)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := b.boot(ctx, image, policy)
+	if err != nil {
+		return nil, nil, err
+	}
+	inside, err := dialInside(ctx, s)
+	if err != nil {
+		return nil, nil, errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
+	}
+	return s, inside, nil
 }
 
 func (i *inside) ask(q wire.Question) (wire.Answer, error) {

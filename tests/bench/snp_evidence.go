@@ -134,24 +134,11 @@ func (b *bench) measureGuestEvidence(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	policy, err := b.policy(ctx, list[:podContainers])
+	s, inside, err := b.bootInside(ctx, list[:podContainers])
 	if err != nil {
 		return err
 	}
-	image, err := b.image(ctx, true, guestPackage)
-	if err != nil {
-		return err
-	}
-	s, err := b.boot(ctx, image, policy)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.Stop(context.WithoutCancel(ctx))) }()
-	inside, err := dialInside(ctx, s)
-	if err != nil {
-		return err
-	}
-	defer inside.close()
+	defer func() { err = errors.Join(err, inside.close(), s.Stop(context.WithoutCancel(ctx))) }()
 	answer, err := inside.ask(wire.Question{Op: wire.OpEvidence, Runs: b.runs.device})
 	if err != nil {
 		return err
