@@ -19,10 +19,32 @@ import (
 // this number; another one gives other roots.
 const maxDiskSize = 128 << 30
 
-// Options controls Convert.
+// Format is a layer's file system. Each format gives a layer another root hash.
+type Format = verity.FileSystem
+
+// The formats a layer can be built in.
+const (
+	Ext4  = verity.Ext4
+	EROFS = verity.EROFS
+)
+
+// ParseFormat reads the name of a format; "" is Ext4.
+func ParseFormat(s string) (Format, error) {
+	switch f := Format(s); f {
+	case "":
+		return Ext4, nil
+	case Ext4, EROFS:
+		return f, nil
+	}
+	return "", fmt.Errorf("layer format: got %.40q, want ext4 or erofs", s)
+}
+
+// Options controls Convert and Root.
 type Options struct {
 	// Workers is how many cores hash the tree; 0 means all. The result does not depend on it.
 	Workers int
+	// Format is the file system of the disk; "" means Ext4.
+	Format Format
 	// DiffID, if set, must be the SHA-256 of the uncompressed stream ("sha256:<hex>"); anything else is ErrDiffID.
 	DiffID string
 }
@@ -44,6 +66,9 @@ type Result struct {
 // Convert writes the verity disk of one layer to out, which must be empty and open for reading and writing. The tar may be
 // plain or compressed with gzip or zstd.
 func Convert(ctx context.Context, tar io.Reader, out *os.File, opts Options) (Result, error) {
+	if opts.Format != "" && opts.Format != Ext4 {
+		return Result{}, fmt.Errorf("convert layer: format %.40q is not supported", string(opts.Format))
+	}
 	switch info, err := out.Stat(); {
 	case err != nil:
 		return Result{}, fmt.Errorf("convert layer: %w", err)
