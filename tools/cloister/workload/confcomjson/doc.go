@@ -1,0 +1,2 @@
+// Package confcomjson reads the JSON configurations of Azure's policy tool.
+package confcomjson
