@@ -58,8 +58,8 @@ type builder struct {
 }
 
 func newBuilder(data io.ReaderAt, size int64, tree io.WriterAt, opts BuildOptions) (*builder, error) {
-	if size <= 0 || size%BlockSize != 0 || size > maxDataBlocks*BlockSize {
-		return nil, fmt.Errorf("build tree: data size: got %d, want a multiple of %d up to %d", size, BlockSize, int64(maxDataBlocks*BlockSize))
+	if err := checkDataSize(size); err != nil {
+		return nil, fmt.Errorf("build tree: %w", err)
 	}
 	if len(opts.Salt) > MaxSaltSize {
 		return nil, fmt.Errorf("build tree: salt size: got %d, want at most %d", len(opts.Salt), MaxSaltSize)
@@ -75,6 +75,13 @@ func newBuilder(data io.ReaderAt, size int64, tree io.WriterAt, opts BuildOption
 		b.digests = make([]byte, roundUp(int(b.levels[0])*HashSize))
 	}
 	return b, nil
+}
+
+func checkDataSize(size int64) error {
+	if size <= 0 || size%BlockSize != 0 || size > maxDataBlocks*BlockSize {
+		return fmt.Errorf("data size: got %d, want a multiple of %d up to %d", size, BlockSize, int64(maxDataBlocks*BlockSize))
+	}
+	return nil
 }
 
 func roundUp(n int) int { return (n + BlockSize - 1) / BlockSize * BlockSize }

@@ -25,6 +25,11 @@ func Seal(ctx context.Context, disk Disk, size int64, opts BuildOptions) (*Image
 	if salt == nil {
 		salt = DefaultSalt()
 	}
+	return writeSuperblock(disk, size, root, salt)
+}
+
+// writeSuperblock completes a disk of size bytes of data and its tree, and reads it back.
+func writeSuperblock(disk Disk, size int64, root Hash, salt []byte) (*Image, error) {
 	sb := Superblock{UUID: uuidOf(root), DataBlocks: uint64(size / BlockSize), Salt: salt}
 	raw, err := sb.Marshal()
 	if err != nil {
