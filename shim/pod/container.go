@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -34,11 +33,13 @@ type Container struct {
 	Mounts          []Mount // volumes and grants; the runtime's own mounts are added by OCI
 	Sysctls         map[string]string
 	Resources       Resources
+	SeccompSHA256   string  // of the profile that the runtime sends, "" for none
 	Layers          []Layer // base first
 
 	StopSignal string     // of the image, "" when it names none
 	Exec       [][]string // commands the document runs inside: probes, lifecycle handlers, and those it allows
 	EnvRules   []EnvRule  // variables the document leaves to run time
+	Runtime    []EnvRule  // variables that the cluster makes: Env does not have them
 	Grants     []string   // what the agent gives this container
 }
 
@@ -59,21 +60,28 @@ type Resources struct {
 // defaultPath is what containerd gives images that set no PATH.
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Resolve puts the document and its images together, in the order of the document.
-func (p *Pod) Resolve(ctx context.Context, images *Images) ([]*Container, error) {
+// Source finds the images that documents name.
+type Source interface {
+	// Image finds one by its reference, as the document writes it.
+	Image(ctx context.Context, reference string) (*Image, error)
+}
+
+// Resolve puts the document and its images together, in the order of the document, init containers first.
+func (p *Pod) Resolve(ctx context.Context, images Source) ([]*Container, error) {
 	var out []*Container
-	for i := range p.spec.Containers {
-		c, err := p.resolve(ctx, &p.spec.Containers[i], images)
+	for _, spec := range p.containers() {
+		c, err := p.resolve(ctx, spec, images)
 		if err != nil {
-			return nil, fmt.Errorf("container %q: %w", p.spec.Containers[i].Name, err)
+			return nil, fmt.Errorf("container %q: %w", spec.spec.Name, err)
 		}
 		out = append(out, c)
 	}
 	return out, nil
 }
 
-func (p *Pod) resolve(ctx context.Context, spec *corev1.Container, images *Images) (*Container, error) {
-	img, err := images.Find(spec.Image)
+func (p *Pod) resolve(ctx context.Context, in located, images Source) (*Container, error) {
+	spec := in.spec
+	img, err := images.Image(ctx, spec.Image)
 	if err != nil {
 		return nil, err
 	}
@@ -91,57 +99,55 @@ func (p *Pod) resolve(ctx context.Context, spec *corev1.Container, images *Image
 		Sysctls:         p.Sysctls,
 		Resources:       resourcesOf(spec.Resources),
 	}
+	if spec.Lifecycle != nil && spec.Lifecycle.StopSignal != nil {
+		c.StopSignal = string(*spec.Lifecycle.StopSignal)
+	}
 	if c.Capabilities, err = capabilitiesOf(sc); err != nil {
 		return nil, fmt.Errorf("securityContext.%w", err)
 	}
-	declared := c.setEnv(p.Hostname, spec, img.Config)
-	if err := c.setCommand(spec, img.Config, declared); err != nil {
+	if c.SeccompSHA256, err = p.seccompOf(sc); err != nil {
+		return nil, err
+	}
+	annotations := p.annotations[spec.Name]
+	c.EnvRules, c.Grants = annotations.env, annotations.grants
+	env, err := p.setEnv(spec, img.Config, annotations.env, in.at)
+	if err != nil {
+		return nil, err
+	}
+	c.Env, c.Runtime = env.env, env.rules
+	if err := c.setCommand(in, img.Config, env); err != nil {
 		return nil, err
 	}
 	if err := c.setUser(ctx, p.spec.SecurityContext, sc, img); err != nil {
 		return nil, err
 	}
-	annotations := p.annotations[spec.Name]
-	c.EnvRules, c.Grants = annotations.env, annotations.grants
 	c.Exec = append(execCommands(spec), annotations.exec...)
-	return c, c.setMounts(spec)
+	return c, p.setMounts(c, spec)
 }
 
-// setEnv builds the environment in containerd's order and returns the variables a $(NAME) may refer to: those of the
-// document only, because kubelet expands before it knows the image.
-func (c *Container) setEnv(hostname string, spec *corev1.Container, config v1.Config) map[string]string {
-	env := []string{defaultPath}
-	for _, e := range config.Env {
-		env = putEnv(env, e)
+// seccompOf is the profile of a container: its own word wins over the pod's. A privileged one has none.
+func (p *Pod) seccompOf(sc *corev1.SecurityContext) (string, error) {
+	profile := sc.SeccompProfile
+	if podSC := p.spec.SecurityContext; profile == nil && podSC != nil {
+		profile = podSC.SeccompProfile
 	}
-	if spec.TTY {
-		env = putEnv(env, "TERM=xterm")
+	if isTrue(sc.Privileged) {
+		profile = nil
 	}
-	env = putEnv(env, "HOSTNAME="+hostname)
-	declared := map[string]string{}
-	for _, e := range spec.Env {
-		declared[e.Name] = expand(e.Value, declared)
-		env = putEnv(env, e.Name+"="+declared[e.Name])
-	}
-	c.Env = env
-	return declared
-}
-
-// putEnv replaces the entry of the same name in place, or appends.
-func putEnv(env []string, entry string) []string {
-	name, _, _ := strings.Cut(entry, "=")
-	for i, e := range env {
-		if strings.HasPrefix(e, name+"=") {
-			env[i] = entry
-			return env
-		}
-	}
-	return append(env, entry)
+	return p.seccomp(profile, p.at+"spec.securityContext")
 }
 
 // setCommand follows Kubernetes: a command in the document replaces the image's entry point and its arguments.
-func (c *Container) setCommand(spec *corev1.Container, config v1.Config, declared map[string]string) error {
-	command, args := expandAll(spec.Command, declared), expandAll(spec.Args, declared)
+func (c *Container) setCommand(in located, config v1.Config, env *variables) error {
+	spec := in.spec
+	command, err := env.expandAll(spec.Command, in.at+".command")
+	if err != nil {
+		return err
+	}
+	args, err := env.expandAll(spec.Args, in.at+".args")
+	if err != nil {
+		return err
+	}
 	switch {
 	case len(command) > 0:
 		c.Args = slices.Concat(command, args)
@@ -175,11 +181,7 @@ func (c *Container) setUser(ctx context.Context, podSC *corev1.PodSecurityContex
 	if sc.RunAsNonRoot != nil {
 		nonRoot = sc.RunAsNonRoot
 	}
-	accounts, err := readAccounts(ctx, img.Layers)
-	if err != nil {
-		return err
-	}
-	user, err := accounts.resolve(img.Config.User, runAsUser, runAsGroup)
+	user, err := img.identity(ctx, runAsUser, runAsGroup, isStrict(podSC))
 	if err != nil {
 		return err
 	}
@@ -190,6 +192,9 @@ func (c *Container) setUser(ctx context.Context, podSC *corev1.PodSecurityContex
 	c.AdditionalGIDs = []uint32{user.gid}
 	for _, g := range user.groups {
 		c.addGroup(g)
+	}
+	if podSC.FSGroup != nil {
+		c.addGroup(uint32(*podSC.FSGroup))
 	}
 	for _, g := range podSC.SupplementalGroups {
 		if g < 0 || g > maxID {
@@ -204,6 +209,10 @@ func (c *Container) addGroup(gid uint32) {
 	if !slices.Contains(c.AdditionalGIDs, gid) {
 		c.AdditionalGIDs = append(c.AdditionalGIDs, gid)
 	}
+}
+
+func isStrict(sc *corev1.PodSecurityContext) bool {
+	return sc.SupplementalGroupsPolicy != nil && *sc.SupplementalGroupsPolicy == corev1.SupplementalGroupsPolicyStrict
 }
 
 func firstSet(a, b *int64) *int64 {
@@ -221,31 +230,8 @@ var grantMounts = map[string]Mount{
 	},
 }
 
-// setMounts lists volumes and grants. An emptyDir is a directory below the sandbox's own in the guest: the host gives no
-// bytes for it and names no path.
-func (c *Container) setMounts(spec *corev1.Container) error {
-	for _, m := range spec.VolumeMounts {
-		mode := "rw"
-		if m.ReadOnly {
-			mode = "ro"
-		}
-		c.Mounts = append(c.Mounts, Mount{
-			Destination: m.MountPath, Source: "sandbox:///emptydir/" + m.Name, Type: "bind",
-			Options: []string{"rbind", "rshared", mode},
-		})
-	}
-	for _, g := range c.Grants {
-		mount := grantMounts[g]
-		if slices.ContainsFunc(c.Mounts, func(m Mount) bool { return m.Destination == mount.Destination }) {
-			return fmt.Errorf("grant %q: a volume is mounted at %q", g, mount.Destination)
-		}
-		mount.Options = slices.Clone(mount.Options)
-		c.Mounts = append(c.Mounts, mount)
-	}
-	return nil
-}
-
-// execCommands are the commands that kubelet runs inside the container. Probes over the network need no permission.
+// execCommands are the commands that kubelet runs inside the container. Probes over the network need no permission. Kubelet
+// expands the commands of probes, by the values as they are written, and not those of lifecycle handlers.
 func execCommands(spec *corev1.Container) [][]string {
 	var out [][]string
 	add := func(e *corev1.ExecAction) {
@@ -253,9 +239,13 @@ func execCommands(spec *corev1.Container) [][]string {
 			out = append(out, e.Command)
 		}
 	}
+	written := map[string]string{}
+	for _, e := range spec.Env {
+		written[e.Name] = e.Value
+	}
 	for _, probe := range []*corev1.Probe{spec.LivenessProbe, spec.ReadinessProbe, spec.StartupProbe} {
-		if probe != nil {
-			add(probe.Exec)
+		if probe != nil && probe.Exec != nil {
+			add(&corev1.ExecAction{Command: expandStatic(probe.Exec.Command, written)})
 		}
 	}
 	if spec.Lifecycle != nil {

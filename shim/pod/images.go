@@ -2,6 +2,7 @@ package pod
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -26,12 +27,16 @@ type Image struct {
 	Digest string // of the manifest
 	Config v1.Config
 	Layers []Layer // base first
+	// Accounts are /etc/passwd and /etc/group where the source has read them already; nil to look into the layers.
+	Accounts *AccountFiles
 }
 
 // Layer is one layer's content.
 type Layer struct {
-	DiffID string                        // "sha256:…" of the uncompressed tar
-	Open   func() (io.ReadCloser, error) // the uncompressed tar; who reads it has to compare the digest
+	DiffID string // "sha256:…" of the uncompressed tar; "" where only the root is known
+	// Open gives the uncompressed tar; who reads it has to compare the digest. Nil where the content is not at hand.
+	Open func() (io.ReadCloser, error)
+	Root string // root hash of its verity disk, where the source knows it already
 }
 
 // ImagesDirName is where a user's images are, below the data directory.
@@ -82,6 +87,9 @@ func parseReference(ref string) (reference, error) {
 	}
 	return r, nil
 }
+
+// Image is Find, as Source wants it.
+func (s *Images) Image(_ context.Context, reference string) (*Image, error) { return s.Find(reference) }
 
 // Find resolves a reference as a Pod writes it: by digest if it has one, else by the layout's ref.name annotations.
 func (s *Images) Find(ref string) (*Image, error) {

@@ -27,7 +27,11 @@ type Pod struct {
 	Ports       []Port
 	Sysctls     map[string]string
 
+	cluster     *Cluster // nil for a pod that this package's launcher starts
+	at          string   // where the template stands in its document
 	spec        corev1.PodSpec
+	labels      map[string]string
+	notes       map[string]string // annotations
 	annotations map[string]containerAnnotations
 }
 
@@ -89,13 +93,19 @@ func Parse(data []byte) (*Pod, error) {
 	if doc.APIVersion != "v1" || doc.Kind != "Pod" {
 		return nil, fmt.Errorf("document is %q %q, want \"v1\" \"Pod\"", doc.APIVersion, doc.Kind)
 	}
-	if err := checkSupported(&doc); err != nil {
+	if err := Check(&doc, "", Fields(), false); err != nil {
 		return nil, err
 	}
-	if err := checkValues(&doc); err != nil {
+	return newPod(&corev1.PodTemplateSpec{ObjectMeta: doc.ObjectMeta, Spec: doc.Spec}, "", nil)
+}
+
+// FromTemplate takes the pod template of a workload, or the parts of a Pod, for a cluster that will start it. at is where the
+// template stands in its document: "" or a path that ends in a dot.
+func FromTemplate(template *corev1.PodTemplateSpec, at string, cluster *Cluster) (*Pod, error) {
+	if err := Check(template, at, Fields(), true); err != nil {
 		return nil, err
 	}
-	return newPod(&doc)
+	return newPod(template, at, cluster)
 }
 
 // oneDocument refuses a stream of several documents: the YAML decoder would silently take the first.
@@ -119,13 +129,19 @@ func oneDocument(data []byte) error {
 	return nil
 }
 
-func newPod(doc *corev1.Pod) (*Pod, error) {
-	p := &Pod{Name: doc.Name, Namespace: doc.Namespace, Hostname: doc.Spec.Hostname, spec: doc.Spec}
+func newPod(doc *corev1.PodTemplateSpec, at string, cluster *Cluster) (*Pod, error) {
+	p := &Pod{
+		Name: doc.Name, Namespace: doc.Namespace, Hostname: doc.Spec.Hostname,
+		spec: doc.Spec, labels: doc.Labels, notes: doc.Annotations, at: at, cluster: cluster,
+	}
+	if err := p.checkValues(); err != nil {
+		return nil, err
+	}
 	if p.Namespace == "" {
 		p.Namespace = "default"
 	}
-	if p.Hostname == "" {
-		p.Hostname = hostnameOf(doc.Name)
+	if p.Hostname == "" && cluster == nil {
+		p.Hostname = HostnameOf(doc.Name)
 	}
 	for _, a := range doc.Spec.HostAliases {
 		p.HostAliases = append(p.HostAliases, HostAlias{IP: a.IP, Hostnames: a.Hostnames})
@@ -141,9 +157,33 @@ func newPod(doc *corev1.Pod) (*Pod, error) {
 			p.Ports = append(p.Ports, newPort(c.Name, port))
 		}
 	}
+	var names []string
+	for _, c := range p.containers() {
+		names = append(names, c.spec.Name)
+	}
 	var err error
-	p.annotations, err = parseAnnotations(doc.Annotations, p.ContainerNames())
-	return p, err
+	if p.annotations, err = parseAnnotations(doc.Annotations, names); err != nil {
+		return nil, fmt.Errorf("%s%w", at, err)
+	}
+	return p, nil
+}
+
+// located is a container of the document and where it stands.
+type located struct {
+	spec *corev1.Container
+	at   string
+}
+
+// containers lists the init containers, in the order in which they start, then the others.
+func (p *Pod) containers() []located {
+	var out []located
+	for i := range p.spec.InitContainers {
+		out = append(out, located{&p.spec.InitContainers[i], fmt.Sprintf("%sspec.initContainers[%d]", p.at, i)})
+	}
+	for i := range p.spec.Containers {
+		out = append(out, located{&p.spec.Containers[i], fmt.Sprintf("%sspec.containers[%d]", p.at, i)})
+	}
+	return out
 }
 
 func newPort(container string, port corev1.ContainerPort) Port {
@@ -157,15 +197,15 @@ func newPort(container string, port corev1.ContainerPort) Port {
 	}
 }
 
-// hostnameOf is kubelet's rule: the pod's name, cut to what a kernel host name may hold.
-func hostnameOf(name string) string {
+// HostnameOf is kubelet's rule: the pod's name, cut to what a kernel host name may hold.
+func HostnameOf(name string) string {
 	if len(name) > 63 {
 		name = name[:63]
 	}
 	return strings.TrimRight(name, "-.")
 }
 
-// ContainerNames lists the containers in the order of the document.
+// ContainerNames lists the containers in the order of the document, without the init containers.
 func (p *Pod) ContainerNames() []string {
 	var names []string
 	for _, c := range p.spec.Containers {

@@ -4,58 +4,42 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
-
-	corev1 "k8s.io/api/core/v1"
 )
 
-// supportedFields are the fields that mean something here, and those that only tell a cluster where and when to run the
-// pod. A path covers everything below it; [] stands for each element.
-var supportedFields = []string{
-	"kind", "apiVersion",
-	"metadata.name", "metadata.namespace", "metadata.labels", "metadata.annotations",
-
-	"spec.hostname", "spec.hostAliases",
-	"spec.containers[].name", "spec.containers[].image", "spec.containers[].imagePullPolicy",
-	"spec.containers[].command", "spec.containers[].args", "spec.containers[].workingDir",
-	"spec.containers[].stdin", "spec.containers[].stdinOnce", "spec.containers[].tty",
-	"spec.containers[].ports",
-	"spec.containers[].env[].name", "spec.containers[].env[].value",
-	"spec.containers[].resources.limits", "spec.containers[].resources.requests",
-	"spec.containers[].volumeMounts[].name", "spec.containers[].volumeMounts[].mountPath",
-	"spec.containers[].volumeMounts[].readOnly",
-	"spec.containers[].livenessProbe", "spec.containers[].readinessProbe", "spec.containers[].startupProbe",
-	"spec.containers[].lifecycle.postStart", "spec.containers[].lifecycle.preStop",
-	"spec.containers[].securityContext.capabilities", "spec.containers[].securityContext.privileged",
-	"spec.containers[].securityContext.runAsUser", "spec.containers[].securityContext.runAsGroup",
-	"spec.containers[].securityContext.runAsNonRoot", "spec.containers[].securityContext.readOnlyRootFilesystem",
-	"spec.containers[].securityContext.allowPrivilegeEscalation",
-	"spec.containers[].securityContext.seccompProfile.type",
-	"spec.volumes[].name", "spec.volumes[].emptyDir.medium",
-	"spec.securityContext.runAsUser", "spec.securityContext.runAsGroup", "spec.securityContext.runAsNonRoot",
-	"spec.securityContext.supplementalGroups", "spec.securityContext.sysctls",
-	"spec.securityContext.seccompProfile.type",
-	"spec.restartPolicy", "spec.terminationGracePeriodSeconds", "spec.shareProcessNamespace",
-
-	// Without effect inside the VM.
-	"spec.affinity", "spec.automountServiceAccountToken", "spec.dnsPolicy", "spec.enableServiceLinks",
-	"spec.imagePullSecrets", "spec.nodeName", "spec.nodeSelector", "spec.preemptionPolicy", "spec.priority",
-	"spec.priorityClassName", "spec.runtimeClassName", "spec.schedulerName", "spec.serviceAccountName",
-	"spec.tolerations", "spec.topologySpreadConstraints",
+// initContainerFields are a container's, of an init container; one whose restartPolicy is Always is a sidecar.
+func initContainerFields() []Field {
+	out := []Field{}
+	for _, f := range containerFields {
+		f.Path = strings.Replace(f.Path, "spec.containers[]", "spec.initContainers[]", 1)
+		if f.Use == Everywhere {
+			f.Use = ClusterOnly
+		}
+		out = append(out, f)
+	}
+	return out
 }
 
-// checkSupported refuses a document that sets any field not on the list. Every such field is named, because a user who
-// meets them one at a time gives up.
-func checkSupported(doc *corev1.Pod) error {
-	w := fieldWalk{whole: map[string]bool{}, inside: map[string]bool{}}
-	for _, path := range supportedFields {
-		w.whole[path] = true
-		for i, r := range path {
+// Check refuses an object that sets a field which is not in the table, or is there as refused. Every such field is named,
+// because a user who meets them one at a time gives up. object is a pointer to a Kubernetes type; at is where it stands in
+// its document, "" or ending in a dot; cluster tells whether fields that only a cluster carries are understood.
+func Check(object any, at string, table []Field, cluster bool) error {
+	w := fieldWalk{whole: map[string]bool{}, inside: map[string]bool{}, reasons: map[string]string{}}
+	for _, f := range table {
+		switch {
+		case f.Use == Refused:
+			w.reasons[f.Path] = f.Meaning
+			continue
+		case f.Use == ClusterOnly && !cluster:
+			continue
+		}
+		w.whole[f.Path] = true
+		for i, r := range f.Path {
 			if r == '.' || r == '[' {
-				w.inside[path[:i]] = true
+				w.inside[f.Path[:i]] = true
 			}
 		}
 	}
-	w.object(reflect.ValueOf(doc).Elem(), "", "")
+	w.object(reflect.ValueOf(object).Elem(), "", at)
 	if len(w.refused) > 0 {
 		return fmt.Errorf("not supported: %s", strings.Join(w.refused, ", "))
 	}
@@ -63,9 +47,17 @@ func checkSupported(doc *corev1.Pod) error {
 }
 
 type fieldWalk struct {
-	whole   map[string]bool // supported with everything below
-	inside  map[string]bool // something below is supported
-	refused []string        // paths as a user would write them
+	whole   map[string]bool   // supported with everything below
+	inside  map[string]bool   // something below is supported
+	reasons map[string]string // why something is not
+	refused []string          // paths as a user would write them
+}
+
+func (w *fieldWalk) refuse(pattern, shown string) {
+	if reason := w.reasons[pattern]; reason != "" {
+		shown += " (" + reason + ")"
+	}
+	w.refused = append(w.refused, shown)
 }
 
 // value looks at one field: pattern is its path with [] for indices, shown its path with the indices.
@@ -74,7 +66,7 @@ func (w *fieldWalk) value(v reflect.Value, pattern, shown string) {
 		return
 	}
 	if !w.inside[pattern] {
-		w.refused = append(w.refused, shown)
+		w.refuse(pattern, shown)
 		return
 	}
 	switch v.Kind() {
@@ -88,7 +80,7 @@ func (w *fieldWalk) value(v reflect.Value, pattern, shown string) {
 			w.object(elem, pattern+"[].", fmt.Sprintf("%s[%d].", shown, i))
 		}
 	default:
-		w.refused = append(w.refused, shown)
+		w.refuse(pattern, shown)
 	}
 }
 

@@ -37,12 +37,41 @@ type identity struct {
 	groups   []uint32 // supplementary, from /etc/group
 }
 
-func readAccounts(ctx context.Context, layers []Layer) (*accounts, error) {
-	files, err := readFiles(ctx, layers, []string{"etc/passwd", "etc/group"})
+// AccountFiles are the two files of an image that decide who a container runs as; empty where the image has none.
+type AccountFiles struct{ Passwd, Group []byte }
+
+func (img *Image) accounts(ctx context.Context) (*accounts, error) {
+	if f := img.Accounts; f != nil {
+		return &accounts{users: parsePasswd(f.Passwd), groups: parseGroup(f.Group)}, nil
+	}
+	for i, l := range img.Layers {
+		if l.Open == nil {
+			return nil, fmt.Errorf("the content of layer %d is not at hand, so nobody can tell who the user is and which groups he has: "+
+				"say runAsUser, runAsGroup and supplementalGroupsPolicy: Strict, or name a place that has the image's layers", i)
+		}
+	}
+	files, err := readFiles(ctx, img.Layers, []string{"etc/passwd", "etc/group"})
 	if err != nil {
 		return nil, err
 	}
 	return &accounts{users: parsePasswd(files["etc/passwd"]), groups: parseGroup(files["etc/group"])}, nil
+}
+
+// identity is who a container of the image runs as. Where everything is said (the user, his group, and that the image's groups
+// do not count), the image is not looked into.
+func (img *Image) identity(ctx context.Context, runAsUser, runAsGroup *int64, strict bool) (identity, error) {
+	if strict && runAsUser != nil && runAsGroup != nil && img.Accounts == nil && slices.ContainsFunc(img.Layers, func(l Layer) bool { return l.Open == nil }) {
+		return identity{uid: uint32(*runAsUser), gid: uint32(*runAsGroup)}, nil
+	}
+	a, err := img.accounts(ctx)
+	if err != nil {
+		return identity{}, err
+	}
+	id, err := a.resolve(img.Config.User, runAsUser, runAsGroup)
+	if strict {
+		id.groups = nil
+	}
+	return id, err
 }
 
 // parsePasswd skips lines that are not accounts, as the C library does.

@@ -92,6 +92,7 @@ func newContainer(ctx context.Context, c *pod.Container, roots Roots, o Options)
 		Mounts:          []mount{},
 		Name:            c.Name,
 		NoNewPrivileges: c.NoNewPrivileges,
+		SeccompSHA256:   c.SeccompSHA256,
 		User:            userOf(c),
 		WorkingDir:      c.Cwd,
 	}
@@ -105,7 +106,10 @@ func newContainer(ctx context.Context, c *pod.Container, roots Roots, o Options)
 		}
 	}
 	for i, l := range c.Layers {
-		root, err := roots(ctx, l)
+		root, err := l.Root, error(nil)
+		if root == "" {
+			root, err = roots(ctx, l)
+		}
 		if err == nil {
 			_, err = verity.ParseHash(root)
 		}
@@ -129,7 +133,8 @@ func list(s []string) []string {
 }
 
 // envRules requires each variable with its exact value: a host that may leave one out could turn a setting off. Where the
-// document gives a rule of its own for a variable, that rule stands instead.
+// document gives a rule of its own for a variable, that rule stands instead. The rules of a cluster come last and stand for no
+// variable of the document.
 func envRules(c *pod.Container) []envRule {
 	rules := []envRule{}
 	for _, entry := range c.Env {
@@ -137,7 +142,7 @@ func envRules(c *pod.Container) []envRule {
 			rules = append(rules, envRule{Pattern: entry, Required: true, Strategy: "string"})
 		}
 	}
-	for _, r := range c.EnvRules {
+	for _, r := range slices.Concat(c.EnvRules, c.Runtime) {
 		pattern := r.Pattern
 		if r.Strategy == "re2" {
 			// Other frameworks anchor without grouping, where an alternative would escape the anchors.
