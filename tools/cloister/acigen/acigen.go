@@ -2,8 +2,9 @@ package acigen
 
 import (
 	"context"
-	"crypto/sha256"
-	"errors"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/cloister-cc/cloister/tools/cloister/acigen/defaults"
 	"github.com/cloister-cc/cloister/tools/cloister/images"
@@ -13,72 +14,160 @@ import (
 // Latest is the compatibility level that is written unless another is asked for.
 const Latest = "latest"
 
+// The formats of layers whose roots a policy can have.
+const (
+	Ext4  = "ext4"
+	EROFS = "erofs"
+	Both  = "both"
+)
+
+// Container is one entry of a policy's list of containers.
+type Container = defaults.Container
+
 // Options are what a document does not say.
 type Options struct {
-	Compat string // a level's name; "" is Latest
-	// Debug allows the shells that the level names, stack dumps and the agent's log.
+	Compat string // a level's name (defaults.Levels); "" is Latest
+	// Debug allows stack dumps, the agent's log, and the shells that the file of defaults names.
 	Debug bool
-	// Stdio says for every container whose document does not whether its output leaves the VM; nil is yes.
+	// Stdio says of every container whose document does not whether its output leaves the VM; nil is yes.
 	Stdio *bool
-	// InfrastructureSVN replaces the smallest version of the platform's fragment that the level asks for.
+	// InfrastructureSVN replaces the smallest version of the platform's fragment; decimal, "" keeps the level's.
 	InfrastructureSVN string
 	// NoDefaultFragments leaves the platform's fragment out.
 	NoDefaultFragments bool
 	// Fragments are added after those that the document asks for.
 	Fragments []workload.Fragment
-	// OmitID leaves the field id out of every container.
+	// OmitID leaves the member id out of every container.
 	OmitID bool
-	// Format chooses whose roots are written: "ext4" (also ""), "erofs", or "both" (each container once for each).
+	// Format chooses whose roots are written: Ext4 (also ""), EROFS, or Both (each container once for each).
 	Format string
 	// Defaults replaces the defaults of the level; nil is the level's own.
 	Defaults *defaults.Defaults
-	// With are containers made elsewhere, JSON objects; they follow those of the group and stay as they are.
+	// With are containers made elsewhere, a JSON object each; they follow those of the group and stay as they are.
 	With [][]byte
-	// Covered says of a container whether a fragment that the policy includes has it already; it is then left out. nil is never.
-	Covered func(*Container) bool
+	// Covered says of a container whether an included fragment has it already: it is left out then. nil is never.
+	Covered func(*Container) (bool, error)
 }
-
-// Policy is a policy's or a fragment's text, with the reason of each rule.
-type Policy struct{}
 
 // Generate writes the policy of one group.
 func Generate(ctx context.Context, g *workload.Group, source images.Source, o Options) (*Policy, error) {
-	return nil, errors.New("generate policy: not built yet")
+	p, err := generate(ctx, g, source, o)
+	if err != nil {
+		return nil, fmt.Errorf("generate policy%s: %w", ofGroup(g), err)
+	}
+	return p, nil
 }
 
-// FragmentOptions are what makes a fragment of a policy. A fragment has no pause container, no flags and no decision points.
-type FragmentOptions struct {
-	Options
-	Namespace string // of the Rego package
-	SVN       string // decimal, 0 or more
+func ofGroup(g *workload.Group) string {
+	if g.Name == "" {
+		return ""
+	}
+	return fmt.Sprintf(" of %.80q", g.Name)
 }
 
-// Fragment writes the text of a fragment with the group's containers.
-func Fragment(ctx context.Context, g *workload.Group, source images.Source, o FragmentOptions) (*Policy, error) {
-	return nil, errors.New("generate fragment: not built yet")
+func generate(ctx context.Context, g *workload.Group, source images.Source, o Options) (*Policy, error) {
+	b, err := newBuilder(g, source, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.fragments(); err != nil {
+		return nil, err
+	}
+	if err := b.containers(ctx); err != nil {
+		return nil, err
+	}
+	// A policy of the platform's own containers only is for a group that gets its pause container elsewhere.
+	if ours := slices.ContainsFunc(g.Containers, func(c workload.Container) bool { return !c.NoDefaults }); ours || len(o.With) > 0 {
+		b.pause()
+	}
+	if len(b.out.Containers) == 0 {
+		return nil, fmt.Errorf("there are no containers")
+	}
+	b.flags()
+	return &b.out, nil
 }
 
-// Rego is the text; pretty puts each member of the containers on a line of its own. HOST_DATA is about the compact text,
-// unless the pretty one is what is deployed.
-func (p *Policy) Rego(pretty bool) []byte { return nil }
-
-// SHA256 is the digest of the compact text: HOST_DATA.
-func (p *Policy) SHA256() [sha256.Size]byte { return sha256.Sum256(p.Rego(false)) }
-
-// Explain tells where each rule comes from, in the order of the text.
-func (p *Policy) Explain() []Rule { return nil }
-
-// Wildcards are the rules that stand for values which are not known yet.
-func (p *Policy) Wildcards() []Rule { return nil }
-
-// Rule is one rule and its source.
-type Rule struct {
-	Container string `json:"container,omitempty"` // name; "" is a rule of the whole policy
-	Field     string `json:"field"`               // env_rules[3]
-	Value     string `json:"value"`               // "<secret>" where the document says that it must not be shown
-	Source    string `json:"source"`              // "template", "image", "default", "option" or "fragment"
-	Place     string `json:"place"`               // file, line and path; image and field; defaults file and entry
+// builder collects one policy.
+type builder struct {
+	group     *workload.Group
+	source    images.Source
+	o         Options
+	defaults  *defaults.Defaults
+	additions []place[defaults.Additions] // of the group's platform
+	seen      map[string]*images.Image    // by reference: a source is asked once
+	out       Policy
 }
 
-// Container is one entry of a policy's list of containers.
-type Container struct{}
+// place is something with the name of its place in a file of defaults.
+type place[T any] struct {
+	at    string
+	value T
+}
+
+func newBuilder(g *workload.Group, source images.Source, o Options) (*builder, error) {
+	if o.Compat == "" {
+		o.Compat = Latest
+	}
+	level, err := defaults.LoadLevel(o.Compat)
+	if err != nil {
+		return nil, err
+	}
+	b := &builder{group: g, source: source, o: o, defaults: o.Defaults, seen: map[string]*images.Image{}}
+	if b.defaults == nil {
+		if b.defaults, err = defaults.Load(level.Defaults); err != nil {
+			return nil, err
+		}
+	}
+	if o.Format != "" && !slices.Contains([]string{Ext4, EROFS, Both}, o.Format) {
+		return nil, fmt.Errorf("layer format is %.40q, want %q, %q or %q", o.Format, Ext4, EROFS, Both)
+	}
+	if b.additions, err = b.platform(); err != nil {
+		return nil, err
+	}
+	b.out = Policy{Level: level, Defaults: b.defaults.Name, Containers: []Container{}, Fragments: []defaults.Fragment{}, debug: o.Debug}
+	return b, nil
+}
+
+// platform chooses what is added to each container of the group.
+func (b *builder) platform() ([]place[defaults.Additions], error) {
+	d := b.defaults
+	switch b.group.Platform {
+	case workload.ACI, "":
+		return []place[defaults.Additions]{{"aci", d.ACI}}, nil
+	case workload.VirtualNode:
+		out := []place[defaults.Additions]{{"virtual_node", d.VirtualNode}}
+		if w := d.WorkloadIdentity; w.Label != "" && b.group.Labels[w.Label] == w.Value {
+			out = append(out, place[defaults.Additions]{"workload_identity", w.Additions})
+		}
+		return out, nil
+	}
+	return nil, fmt.Errorf("platform is %.40q, want %q or %q", b.group.Platform, workload.ACI, workload.VirtualNode)
+}
+
+// rule notes where a rule of the whole policy comes from.
+func (b *builder) rule(field, value, source, at string) {
+	b.out.rules = append(b.out.rules, Rule{Field: field, Value: value, Source: source, Place: at})
+}
+
+func (b *builder) defaultsAt(at string) string {
+	return fmt.Sprintf("defaults %s version %d: %s", b.defaults.Name, b.defaults.Version, at)
+}
+
+// image asks the source once for each reference.
+func (b *builder) image(ctx context.Context, reference string) (*images.Image, error) {
+	if i := b.seen[reference]; i != nil {
+		return i, nil
+	}
+	if b.source == nil {
+		return nil, fmt.Errorf("image %.200q: there is no source of images", reference)
+	}
+	i, err := b.source.Image(ctx, reference)
+	if err != nil {
+		return nil, fmt.Errorf("image %.200q: %w", reference, err)
+	}
+	if p := i.Platform; p != "" && !strings.HasPrefix(p, "linux/amd64") {
+		return nil, fmt.Errorf("image %.200q is for %.40q, want linux/amd64", reference, p)
+	}
+	b.seen[reference] = i
+	return i, nil
+}
