@@ -129,14 +129,36 @@ func (s *Sandbox) config(ctx context.Context) (vm.Config, error) {
 	return c, nil
 }
 
+// boot starts the VM and waits for the agent. A guest whose kernel stops before it says anything is started once more where no TEE
+// is behind it: an emulated processor on a busy machine can lose the interrupt that a booting kernel waits for.
 func (s *Sandbox) boot(ctx context.Context, c vm.Config) error {
+	err := s.bootOnce(ctx, c)
+	if !errors.Is(err, errSilent) || c.TEE == vm.TEESNP {
+		return err
+	}
+	fmt.Fprintf(s.options.Log, "%v: starting it again\n", err)
+	if err := s.vm.Stop(ctx); err != nil {
+		return err
+	}
+	return s.bootOnce(ctx, c)
+}
+
+func (s *Sandbox) bootOnce(ctx context.Context, c vm.Config) error {
 	machine, err := bootVM(ctx, c)
 	if err != nil {
 		return err
 	}
 	s.vm = machine
 	s.layers = newLayerSet(machine)
-	return s.connect(ctx)
+	watched, stop := watchSilence(ctx, machine, c.Console)
+	defer stop()
+	if err := s.connect(watched); err != nil {
+		if silent := context.Cause(watched); errors.Is(silent, errSilent) {
+			return silent
+		}
+		return err
+	}
+	return nil
 }
 
 // connect opens the first port and waits for the agent. A VM that dies meanwhile ends the wait.

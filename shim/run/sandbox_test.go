@@ -28,6 +28,7 @@ import (
 type fakeVM struct {
 	config  vm.Config
 	connect func() net.Conn
+	mute    bool // its agent never answers
 
 	mu     sync.Mutex
 	disks  []string // by LUN; "" is free
@@ -56,7 +57,15 @@ func (m *fakeVM) Unplug(_ context.Context, a vm.Address) error {
 	return nil
 }
 
-func (m *fakeVM) Dial(context.Context, int) (net.Conn, error) { return m.connect(), nil }
+func (m *fakeVM) Dial(ctx context.Context, _ int) (net.Conn, error) {
+	if m.mute {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return m.connect(), nil
+}
+
+func (m *fakeVM) Where(context.Context) (string, error) { return "RIP=ffffffff81000000", nil }
 
 func (m *fakeVM) Stop(context.Context) error {
 	m.stop.Do(func() { close(m.done) })
@@ -118,13 +127,18 @@ func testContainer(name string, disks ...string) *Container {
 
 func (b *testbed) checkGone(t *testing.T) {
 	t.Helper()
-	if _, err := os.Lstat(b.options.StateDir); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("state directory: got %v, want it gone", err)
-	}
+	b.checkGoneDir(t)
 	select {
 	case <-b.machine.done:
 	default:
 		t.Error("the VM still runs")
+	}
+}
+
+func (b *testbed) checkGoneDir(t *testing.T) {
+	t.Helper()
+	if _, err := os.Lstat(b.options.StateDir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("state directory: got %v, want it gone", err)
 	}
 }
 

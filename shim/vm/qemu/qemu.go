@@ -6,11 +6,13 @@ package qemu
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -136,6 +138,29 @@ func (m *VM) removeSockets() {
 // Dial opens a session on a port.
 func (m *VM) Dial(ctx context.Context, port int) (net.Conn, error) {
 	return DialPort(ctx, m.dir, port)
+}
+
+// Where says where each processor of the guest is, in QEMU's own words: the lines with RIP of its register dump. It is for
+// the report of a guest that says nothing; an SNP guest's registers are not the host's to read.
+func (m *VM) Where(ctx context.Context) (string, error) {
+	answer, err := m.monitor.ask(ctx, "human-monitor-command", map[string]string{"command-line": "info registers -a"})
+	if err != nil {
+		return "", err
+	}
+	var dump string
+	if err := json.Unmarshal(answer, &dump); err != nil {
+		return "", fmt.Errorf("register dump: %w", err)
+	}
+	var found []string
+	for line := range strings.Lines(dump) {
+		if strings.HasPrefix(line, "RIP=") {
+			found = append(found, strings.TrimSpace(line))
+		}
+	}
+	if len(found) == 0 {
+		return "", errors.New("register dump: no processor in it")
+	}
+	return strings.Join(found, "; "), nil
 }
 
 // Pid is QEMU's process, for tests and for accounting.

@@ -120,6 +120,12 @@ func (q *qmp) receive(r *bufio.Reader) {
 
 // execute runs one command. A nil error means QEMU has done it; a context that ends leaves it open whether it did.
 func (q *qmp) execute(ctx context.Context, command string, arguments any) error {
+	_, err := q.ask(ctx, command, arguments)
+	return err
+}
+
+// ask is execute for a command whose answer counts.
+func (q *qmp) ask(ctx context.Context, command string, arguments any) (json.RawMessage, error) {
 	reply := make(chan message, 1)
 	q.mu.Lock()
 	id := q.next
@@ -132,18 +138,18 @@ func (q *qmp) execute(ctx context.Context, command string, arguments any) error 
 		delete(q.pending, id)
 	}()
 	if err := q.send(command, arguments, id); err != nil {
-		return fmt.Errorf("qmp %s: %w", command, err)
+		return nil, fmt.Errorf("qmp %s: %w", command, err)
 	}
 	select {
 	case m := <-reply:
 		if m.Error != nil {
-			return fmt.Errorf("qmp %s: %w", command, m.Error)
+			return nil, fmt.Errorf("qmp %s: %w", command, m.Error)
 		}
-		return nil
+		return m.Return, nil
 	case <-q.done:
-		return fmt.Errorf("qmp %s: %w", command, q.ended())
+		return nil, fmt.Errorf("qmp %s: %w", command, q.ended())
 	case <-ctx.Done():
-		return fmt.Errorf("qmp %s: %w", command, ctx.Err())
+		return nil, fmt.Errorf("qmp %s: %w", command, ctx.Err())
 	}
 }
 

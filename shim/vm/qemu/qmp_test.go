@@ -227,3 +227,15 @@ func TestUnitNumbersComeBackLate(t *testing.T) {
 		t.Errorf("got %d, want 7", got)
 	}
 }
+
+func TestWhere(t *testing.T) {
+	m := &VM{monitor: monitor(t, lines(`{"return": "\r\nCPU#0\r\nRAX=0 RBX=0\r\nRIP=ffffffff8101f2a0 RFL=00000046\r\nCPU#1\r\nRIP=000000000000fff0 RFL=00000002\r\n", "id": %d}`))}
+	got, err := m.Where(testContext(t))
+	if want := "RIP=ffffffff8101f2a0 RFL=00000046; RIP=000000000000fff0 RFL=00000002"; err != nil || got != want {
+		t.Errorf("got %q (%v), want %q", got, err, want)
+	}
+	m = &VM{monitor: monitor(t, lines(`{"return": "not today", "id": %d}`))}
+	if got, err := m.Where(testContext(t)); err == nil {
+		t.Errorf("got %q of a dump without a processor, want an error", got)
+	}
+}
