@@ -2,133 +2,202 @@ package layer
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 
-	"github.com/Microsoft/hcsshim/ext4/tar2ext4"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cloister-cc/cloister/verity"
 )
 
-// maxDiskSize is an input of the image's layout, not only a limit: the group descriptors are laid out for it. ACI's tools use
-// this number; another one gives other roots.
-const maxDiskSize = 128 << 30
-
-// Format is a layer's file system. Each format gives a layer another root hash.
-type Format = verity.FileSystem
-
-// The formats a layer can be built in.
-const (
-	Ext4  = verity.Ext4
-	EROFS = verity.EROFS
-)
-
-// ParseFormat reads the name of a format; "" is Ext4.
-func ParseFormat(s string) (Format, error) {
-	switch f := Format(s); f {
-	case "":
-		return Ext4, nil
-	case Ext4, EROFS:
-		return f, nil
-	}
-	return "", fmt.Errorf("layer format: got %.40q, want ext4 or erofs", s)
-}
-
-// Options controls Convert and Root.
-type Options struct {
-	// Workers is how many cores hash the tree; 0 means all. The result does not depend on it.
-	Workers int
-	// Format is the file system of the disk; "" means Ext4.
-	Format Format
-	// DiffID, if set, must be the SHA-256 of the uncompressed stream ("sha256:<hex>"); anything else is ErrDiffID.
-	DiffID string
-}
-
-// ErrDiffID says that a layer's bytes are not the ones its diff id names.
-var ErrDiffID = errors.New("layer does not have its diff id")
-
 // tarRecord is what every tar's length is a multiple of.
 const tarRecord = 512
 
-// Result describes a finished disk.
-type Result struct {
-	RootHash verity.Hash `json:"root_hash"`
-	DiffID   string      `json:"diff_id"`   // of the uncompressed stream, as OCI image configurations name it
-	DataSize int64       `json:"data_size"` // of the file system
-	Size     int64       `json:"size"`      // of the whole disk
-}
-
 // Convert writes the verity disk of one layer to out, which must be empty and open for reading and writing. The tar may be
-// plain or compressed with gzip or zstd.
+// plain or compressed with gzip or zstd. The layer is read once, from its first byte to its last.
 func Convert(ctx context.Context, tar io.Reader, out *os.File, opts Options) (Result, error) {
-	if opts.Format != "" && opts.Format != Ext4 {
-		return Result{}, fmt.Errorf("convert layer: format %.40q is not supported", string(opts.Format))
-	}
 	switch info, err := out.Stat(); {
 	case err != nil:
 		return Result{}, fmt.Errorf("convert layer: %w", err)
 	case info.Size() != 0:
 		return Result{}, fmt.Errorf("convert layer: output %q: got %d bytes in it, want none", out.Name(), info.Size())
 	}
-	plain, closePlain, err := decompress(tar)
+	res, err := convert(ctx, tar, out, opts)
+	if err != nil {
+		return Result{}, fmt.Errorf("convert layer: %w", err)
+	}
+	img, err := verity.Inspect(out, res.Size, verity.InspectOptions{})
+	switch {
+	case err != nil:
+		return Result{}, fmt.Errorf("convert layer: %w", err)
+	case img.Root != res.RootHash || img.DataSize() != res.DataSize:
+		return Result{}, fmt.Errorf("convert layer: root hash: read %s back, want %s: %w", img.Root, res.RootHash, verity.ErrChanged)
+	}
+	return res, nil
+}
+
+// Root returns the root hash of one layer, in the format of opts, without making its disk. The tar may be plain or compressed
+// with gzip or zstd; what is compressed is kept for EROFS, uncompressed, in a file without a name.
+func Root(ctx context.Context, tar io.Reader, opts Options) (Result, error) {
+	res, err := convert(ctx, tar, nil, opts)
+	if err != nil {
+		return Result{}, fmt.Errorf("layer root: %w", err)
+	}
+	return res, nil
+}
+
+func convert(ctx context.Context, tar io.Reader, out *os.File, opts Options) (_ Result, err error) {
+	if opts, err = opts.withDefaults(); err != nil {
+		return Result{}, err
+	}
+	disk, err := newSink(ctx, out, opts)
 	if err != nil {
 		return Result{}, err
 	}
+	defer disk.Close()
+	make := convertExt4
+	if opts.Format == EROFS {
+		make = convertEROFS
+	}
+	diffID, err := make(ctx, tar, disk, opts)
+	if err != nil {
+		return Result{}, err
+	}
+	root, size, err := disk.finish()
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{RootHash: root, DiffID: diffID, DataSize: size, Size: verity.DiskSize(size)}, nil
+}
+
+// convertExt4 converts while the layer is read.
+func convertExt4(ctx context.Context, tar io.Reader, disk *sink, opts Options) (string, error) {
+	return flow(ctx, tar, opts, newScanner(opts), func(ctx context.Context, in *chunkReader) error {
+		return writeExt4(in, disk)
+	})
+}
+
+// convertEROFS reads the layer to its end first: an EROFS image has its files sorted by name. A plain tar in a file is read a
+// second time, anything else is kept.
+func convertEROFS(ctx context.Context, tar io.Reader, disk *sink, opts Options) (string, error) {
+	s := newScanner(opts)
+	var err error
+	if s.sparse, err = newSpool(opts.TempDir); err != nil {
+		return "", err
+	}
+	defer s.sparse.Close()
+	keep := func(context.Context, *chunkReader) error { return nil }
+	plain, before := plainFile(tar)
+	if plain != nil {
+		s.data = plain
+	} else {
+		whole, err := newSpool(opts.TempDir)
+		if err != nil {
+			return "", err
+		}
+		defer whole.Close()
+		s.data = whole
+		keep = func(_ context.Context, in *chunkReader) error {
+			_, err := in.WriteTo(whole)
+			return err
+		}
+	}
+	diffID, err := flow(ctx, tar, opts, s, keep)
+	if err != nil {
+		return "", err
+	}
+	if err := writeEROFS(ctx, s.root, disk); err != nil {
+		return "", err
+	}
+	if plain != nil {
+		if after, err := plain.Stat(); err != nil || !unchanged(before, after) {
+			return "", errors.Join(errors.New("the layer's file was changed while it was read"), err)
+		}
+	}
+	return diffID, nil
+}
+
+// flow runs the stages over a layer: to is given the stream behind the scanner. It returns the diff id, which was checked.
+func flow(ctx context.Context, tar io.Reader, opts Options, s *scanner, to func(context.Context, *chunkReader) error) (string, error) {
+	plain, taken, closePlain, err := decompress(tar)
+	if err != nil {
+		return "", err
+	}
 	defer closePlain()
-	in := &stream{ctx: ctx, r: plain, sum: sha256.New()}
-	if err := tar2ext4.ConvertTarToExt4(in, out, tar2ext4.ConvertWhiteout, tar2ext4.MaximumDiskSize(maxDiskSize)); err != nil {
-		return Result{}, fmt.Errorf("convert layer: %w", err)
+	p := newPump(plain, taken, opts.Limits)
+	sum := newDigest()
+	if err := p.stages(ctx, sum, s, to); err != nil {
+		return "", err
 	}
-	// What follows the tar's end marker belongs to the diff id as well.
-	if _, err := io.Copy(io.Discard, in); err != nil {
-		return Result{}, fmt.Errorf("convert layer: %w", err)
-	}
-	diffID := "sha256:" + hex.EncodeToString(in.sum.Sum(nil))
+	diffID := diffIDOf(sum)
 	switch {
 	case opts.DiffID != "" && opts.DiffID != diffID:
-		return Result{}, fmt.Errorf("convert layer: got %s, want %s: %w", diffID, opts.DiffID, ErrDiffID)
-	case opts.DiffID == "" && in.n%tarRecord != 0:
+		return "", fmt.Errorf("got %s, want %s: %w", diffID, opts.DiffID, ErrDiffID)
+	case opts.DiffID == "" && p.size%tarRecord != 0:
 		// The tar reader takes a stream cut within padding for its end. A known diff id rules that out; without one, a
 		// cut layer would become a disk that lacks files and says nothing.
-		return Result{}, fmt.Errorf("convert layer: length %d is not a multiple of %d: %w", in.n, tarRecord, io.ErrUnexpectedEOF)
+		return "", fmt.Errorf("length %d is not a multiple of %d: %w", p.size, tarRecord, io.ErrUnexpectedEOF)
 	}
-	size, err := out.Seek(0, io.SeekEnd)
-	if err != nil {
-		return Result{}, fmt.Errorf("convert layer: %w", err)
-	}
-	img, err := verity.Seal(ctx, out, size, verity.BuildOptions{Workers: opts.Workers})
-	if err != nil {
-		return Result{}, fmt.Errorf("convert layer: %w", err)
-	}
-	return Result{
-		RootHash: img.Root,
-		DiffID:   diffID,
-		DataSize: img.DataSize(),
-		Size:     img.DiskSize(),
-	}, nil
+	return diffID, nil
 }
 
-// stream hashes and bounds the uncompressed layer while it is converted, and ends when the context does.
-type stream struct {
-	ctx context.Context
-	r   io.Reader
-	sum hash.Hash
-	n   int64
+func (p *pump) stages(ctx context.Context, sum hash.Hash, s *scanner, to func(context.Context, *chunkReader) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	hashed, scanned, passed := make(chan *chunk, chunkCount), make(chan *chunk, chunkCount), make(chan *chunk, chunkCount)
+	g.Go(func() error { return p.run(ctx, hashed, scanned) })
+	g.Go(func() error { return digest(ctx, hashed, sum) })
+	g.Go(func() error {
+		in := &chunkReader{ctx: ctx, in: scanned, pass: passed}
+		if err := s.scan(in); err != nil {
+			return err
+		}
+		// What follows the tar's end marker belongs to the diff id as well.
+		if err := in.drain(); err != nil {
+			return err
+		}
+		close(passed)
+		return nil
+	})
+	g.Go(func() error {
+		in := &chunkReader{ctx: ctx, in: passed}
+		if err := to(ctx, in); err != nil {
+			return err
+		}
+		return in.drain()
+	})
+	return g.Wait()
 }
 
-func (s *stream) Read(p []byte) (int, error) {
-	if err := s.ctx.Err(); err != nil {
-		return 0, err
-	}
-	n, err := s.r.Read(p)
-	s.sum.Write(p[:n])
-	if s.n += int64(n); s.n > maxDiskSize {
-		return n, fmt.Errorf("layer is larger than %d bytes", int64(maxDiskSize))
-	}
-	return n, err
+// plain is a tar that can be read a second time; *os.File is one.
+type plain interface {
+	io.ReaderAt
+	io.Seeker
+	Stat() (fs.FileInfo, error)
 }
+
+// plainFile returns the tar's file if it is a regular one, not compressed, and at its start.
+func plainFile(tar io.Reader) (plain, fs.FileInfo) {
+	f, ok := tar.(plain)
+	if !ok {
+		return nil, nil
+	}
+	at, err := f.Seek(0, io.SeekCurrent)
+	if err != nil || at != 0 {
+		return nil, nil
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, nil
+	}
+	magic := make([]byte, len(zstdMagic))
+	if n, _ := f.ReadAt(magic, 0); n < len(magic) || compression(magic) != "" {
+		return nil, nil
+	}
+	return f, info
+}
+
+func unchanged(a, b fs.FileInfo) bool { return a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) }

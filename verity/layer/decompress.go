@@ -3,6 +3,7 @@ package layer
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 
@@ -21,30 +22,42 @@ var (
 	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
 )
 
-// decompress tells gzip, zstd and plain tar apart by the first bytes: media types are the registry's word. A file name at the
+// compression tells gzip, zstd and plain tar apart by the first bytes: media types are the registry's word. A file name at the
 // start of a tar cannot pass for either by accident, and the diff id would not match.
-func decompress(r io.Reader) (io.Reader, func(), error) {
-	in := bufio.NewReaderSize(r, readAhead)
+func compression(magic []byte) string {
+	switch {
+	case bytes.HasPrefix(magic, gzipMagic):
+		return "gzip"
+	case bytes.HasPrefix(magic, zstdMagic):
+		return "zstd"
+	}
+	return ""
+}
+
+// decompress returns the uncompressed stream and what counts the compressed bytes, which is nil when they are not.
+func decompress(r io.Reader) (io.Reader, *counter, func(), error) {
+	taken := &counter{r: r}
+	in := bufio.NewReaderSize(taken, readAhead)
 	magic, err := in.Peek(len(zstdMagic))
 	if err != nil && len(magic) == 0 {
 		if err == io.EOF {
-			return nil, nil, fmt.Errorf("read layer: it is empty")
+			err = errors.New("it is empty")
 		}
-		return nil, nil, fmt.Errorf("read layer: %w", err)
+		return nil, nil, nil, fmt.Errorf("read layer: %w", err)
 	}
-	switch {
-	case bytes.HasPrefix(magic, gzipMagic):
+	switch compression(magic) {
+	case "gzip":
 		gz, err := gzip.NewReader(in)
 		if err != nil {
-			return nil, nil, fmt.Errorf("read layer: gzip: %w", err)
+			return nil, nil, nil, fmt.Errorf("read layer: gzip: %w", err)
 		}
-		return gz, func() { gz.Close() }, nil
-	case bytes.HasPrefix(magic, zstdMagic):
+		return gz, taken, func() { gz.Close() }, nil
+	case "zstd":
 		zs, err := zstd.NewReader(in, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1))
 		if err != nil {
-			return nil, nil, fmt.Errorf("read layer: zstd: %w", err)
+			return nil, nil, nil, fmt.Errorf("read layer: zstd: %w", err)
 		}
-		return zs, zs.Close, nil
+		return zs, taken, zs.Close, nil
 	}
-	return in, func() {}, nil
+	return in, nil, func() {}, nil
 }
