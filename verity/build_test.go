@@ -265,22 +265,3 @@ func TestVerifyFindsTheBlock(t *testing.T) {
 		}
 	})
 }
-
-func BenchmarkBuild(b *testing.B) {
-	const size = 256 << 20
-	data := make([]byte, size)
-	for i := range data {
-		data[i] = byte(i * i >> 3)
-	}
-	for _, workers := range []int{1, 2} {
-		b.Run(fmt.Sprintf("workers-%d", workers), func(b *testing.B) {
-			b.SetBytes(size)
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := verity.Build(context.Background(), bytes.NewReader(data), size, nil, verity.BuildOptions{Workers: workers}); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}

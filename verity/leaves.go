@@ -44,9 +44,9 @@ func (l *leafHasher) sums(out, blocks []byte) {
 	}
 }
 
-// zeroNode fills node, a block of the tree's lowest level, for data that is all zeros.
-func (l *leafHasher) zeroNode(node []byte) {
-	for at := 0; at < BlockSize; at += HashSize {
-		copy(node[at:], l.zero[:])
+// zeroSums fills out, all or part of a block of the tree's lowest level, with the digests of blocks of zeros.
+func (l *leafHasher) zeroSums(out []byte) {
+	for at := 0; at < len(out); at += HashSize {
+		copy(out[at:], l.zero[:])
 	}
 }

@@ -101,7 +101,7 @@ func (t *TreeHasher) readNode(node []byte, index, blocks uint64) error {
 	}
 	switch {
 	case g == nil:
-		t.leaf.zeroNode(node)
+		t.leaf.zeroSums(node)
 	case g.node != nil:
 		copy(node, g.node[:])
 	default:

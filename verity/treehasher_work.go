@@ -63,7 +63,7 @@ func (t *TreeHasher) groupOf(block uint64) (*group, error) {
 	g = &group{index: at}
 	if t.opts.Spool == nil {
 		g.node = new([BlockSize]byte)
-		t.leaf.zeroNode(g.node[:])
+		t.leaf.zeroSums(g.node[:])
 	}
 	t.groups[at] = g
 	return g, nil
@@ -119,7 +119,7 @@ func (w *worker) do(j *job) error {
 	switch {
 	case len(j.buf) == groupSize: // all of it is new
 	case !g.spooled:
-		w.leaf.zeroNode(node)
+		w.leaf.zeroSums(node)
 	default:
 		if err := readBlock(w.spool, node, at, at+BlockSize); err != nil {
 			return fmt.Errorf("spool: %w", err)
