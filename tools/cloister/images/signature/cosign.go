@@ -1,0 +1,64 @@
+package signature
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+)
+
+// statementTypes are the types of an in-toto statement.
+var statementTypes = map[string]bool{
+	"https://in-toto.io/Statement/v1":   true,
+	"https://in-toto.io/Statement/v0.1": true,
+}
+
+// verifyBundle verifies a Sigstore bundle over one of the target's digests: a statement of the predicate type with the image as
+// its subject, or a signature over the manifest's bytes. options say who must have signed.
+func verifyBundle(v *verify.Verifier, raw []byte, t *target, predicate string, options ...verify.PolicyOption) (result *verify.VerificationResult, err error) {
+	defer recoverAs(&err)
+	var b bundle.Bundle
+	if err := b.UnmarshalJSON(raw); err != nil {
+		return nil, fmt.Errorf("not a bundle: %w", err)
+	}
+	var problems []error
+	for _, text := range t.digests {
+		digest, err := parseDigest(text)
+		if err != nil {
+			return nil, err
+		}
+		result, err := v.Verify(&b, verify.NewPolicy(verify.WithArtifactDigest("sha256", digest), options...))
+		if err == nil {
+			return result, checkStatement(result, predicate)
+		}
+		problems = append(problems, err)
+	}
+	return nil, errors.Join(problems...)
+}
+
+// checkStatement tells a signature from an attestation: a statement that the image fails its tests is signed too.
+func checkStatement(r *verify.VerificationResult, predicate string) error {
+	s := r.Statement
+	if s == nil {
+		if predicate != signPredicate {
+			return fmt.Errorf("is a signature, not an attestation of type %s", quote(predicate))
+		}
+		return nil
+	}
+	if !statementTypes[s.GetType()] {
+		return fmt.Errorf("statement: got type %s, want https://in-toto.io/Statement/v1", quote(s.GetType()))
+	}
+	if s.GetPredicateType() != predicate {
+		return fmt.Errorf("is an attestation of type %s, want %s", quote(s.GetPredicateType()), quote(predicate))
+	}
+	return nil
+}
+
+// predicate is the type of statement that a requirement asks for.
+func (r Requirement) predicate() string {
+	if r.has("predicate") {
+		return r.values["predicate"]
+	}
+	return signPredicate
+}
