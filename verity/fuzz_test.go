@@ -58,3 +58,26 @@ func FuzzInspect(f *testing.F) {
 		}
 	})
 }
+
+// FuzzTreeHasher asserts that any order of writes, zeros and blocks by place gives the tree of the bytes that result.
+func FuzzTreeHasher(f *testing.F) {
+	f.Add([]byte{0, 1, 0, 1, 200, 0, 0, 9, 3}, true)
+	f.Add([]byte{2, 255, 9, 0, 16, 2, 1, 250, 1}, false)
+	f.Fuzz(func(t *testing.T, history []byte, spool bool) {
+		var steps []step
+		for ; len(history) >= 3 && len(steps) < 20; history = history[3:] {
+			// lengths up to two groups, some of whole blocks; places within four
+			n := int(history[1]) * int(history[1]) * 16
+			if history[0]&0x80 != 0 {
+				n = n / block * block
+			}
+			steps = append(steps, step{kind: history[0] & 0x7f, n: n, at: int(history[2]) * 2 * block})
+		}
+		opts := verity.TreeOptions{BuildOptions: verity.BuildOptions{Workers: 2}}
+		if spool {
+			opts.Spool = dirtySpool()
+		}
+		h := newTree(t, opts)
+		wantTree(t, h, play(t, h, steps), verity.DefaultSalt())
+	})
+}
