@@ -2,9 +2,12 @@ package arm
 
 import (
 	"context"
-	"errors"
+	"fmt"
 
 	"github.com/cloister-cc/cloister/tools/cloister/workload"
+	"github.com/cloister-cc/cloister/tools/cloister/workload/arm/expr"
+	"github.com/cloister-cc/cloister/tools/cloister/workload/shape"
+	"github.com/cloister-cc/cloister/tools/cloister/workload/tree"
 )
 
 // Input is a template and how to read it.
@@ -16,16 +19,59 @@ type Input struct {
 	ExactWildcards bool
 }
 
-// Read returns the container groups and profiles of a template in its order.
+// Read returns the container groups and profiles of a template in its order: a loop gives as many as it runs, a group whose
+// condition is false is left out, and so is one that takes its containers from a profile.
 func Read(ctx context.Context, in Input) ([]workload.Group, error) {
-	return nil, errors.New("read templates: not built yet")
+	f, err := find(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	var groups []workload.Group
+	for _, found := range f.groups {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		groups = append(groups, readGroup(found.value))
+	}
+	if err := f.reader.Err(); err != nil {
+		return nil, err
+	}
+	if len(groups) == 0 {
+		return nil, fmt.Errorf("%s: no %s with containers in the template", in.Template.Name, groupType)
+	}
+	return groups, nil
 }
 
-// Insert returns the template with the policy (base64) as that of the numbered group, counted as Read counts them; no other
-// byte changes.
-func Insert(ctx context.Context, in Input, group int, policy string) ([]byte, error) {
-	return nil, errors.New("insert a policy: not built yet")
+// finding is what a search through a template found.
+type finding struct {
+	reader *shape.Reader
+	root   *tree.Node
+	groups []foundGroup
 }
 
-// Fields returns what Read understands.
-func Fields() []workload.Field { return nil }
+// foundGroup is one container group: its value, computed, and where it was read.
+type foundGroup struct {
+	value  shape.Value
+	raw    *tree.Node
+	copies int64 // groups that this one place of the document makes
+}
+
+func find(ctx context.Context, in Input) (*finding, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	root, err := parse(in.Template)
+	if err != nil {
+		return nil, err
+	}
+	given, err := readParameters(in.Parameters)
+	if err != nil {
+		return nil, err
+	}
+	f := &finding{reader: &shape.Reader{File: in.Template.Name, Fold: true, Exact: in.ExactWildcards}, root: root}
+	if t, ok := newTemplate(f.reader, &expr.Budget{}, root, "", given); ok {
+		s := &search{finding: f, copies: 1}
+		s.resources(t.root.Get("resources"), &scope{template: t}, "")
+	}
+	return f, f.reader.Err()
+}

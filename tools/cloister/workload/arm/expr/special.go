@@ -1,0 +1,229 @@
+package expr
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cloister-cc/cloister/tools/cloister/workload/tree"
+)
+
+var specials map[string]special
+
+func init() {
+	specials = map[string]special{
+		"parameters":      {1, 1, evalParameters},
+		"variables":       {1, 1, evalVariables},
+		"copyindex":       {0, 2, evalCopyIndex},
+		"if":              {3, 3, evalIf},
+		"and":             {1, -1, func(e *evaluation, args []Expr) (*tree.Node, error) { return junction(e, args, "false") }},
+		"or":              {1, -1, func(e *evaluation, args []Expr) (*tree.Node, error) { return junction(e, args, "true") }},
+		"coalesce":        {1, -1, evalCoalesce},
+		"lambda":          {1, -1, func(*evaluation, []Expr) (*tree.Node, error) { return nil, errors.New("stands outside map or filter") }},
+		"lambdavariables": {1, 1, evalLambdaVariables},
+		"map":             {2, 2, evalMap},
+		"filter":          {2, 2, evalFilter},
+	}
+}
+
+// nameArgument evaluates an argument that must be a known name.
+func nameArgument(e *evaluation, x Expr) (string, error) {
+	n, err := e.eval(x)
+	if err != nil {
+		return "", err
+	}
+	if n.Kind != tree.String || n.Pattern != "" {
+		return "", fmt.Errorf("the name is %s, want a string that is known", n.Kind)
+	}
+	return n.Text, nil
+}
+
+func evalParameters(e *evaluation, args []Expr) (*tree.Node, error) {
+	name, err := nameArgument(e, args[0])
+	if err != nil {
+		return nil, err
+	}
+	return e.scope.Parameter(name)
+}
+
+func evalVariables(e *evaluation, args []Expr) (*tree.Node, error) {
+	name, err := nameArgument(e, args[0])
+	if err != nil {
+		return nil, err
+	}
+	return e.scope.Variable(name)
+}
+
+// evalCopyIndex takes (), (offset), (loop) and (loop, offset).
+func evalCopyIndex(e *evaluation, args []Expr) (*tree.Node, error) {
+	list, err := e.all(args)
+	if err != nil {
+		return nil, err
+	}
+	var loop string
+	if len(list) > 0 && list[0].Kind == tree.String {
+		loop, list = list[0].Text, list[1:]
+	}
+	var offset int64
+	if len(list) > 0 {
+		if offset, err = whole(list[0]); err != nil {
+			return nil, fmt.Errorf("offset: %w", err)
+		}
+	}
+	n, err := e.scope.CopyIndex(loop)
+	if err != nil {
+		return nil, err
+	}
+	return integer(n + offset), nil
+}
+
+// truth returns "true", "false" or, where it is not known, "".
+func truth(n *tree.Node) (string, error) {
+	switch n.Kind {
+	case tree.Unknown:
+		return "", nil
+	case tree.Bool:
+		return n.Text, nil
+	}
+	return "", fmt.Errorf("got %s, want a boolean", n.Kind)
+}
+
+func evalIf(e *evaluation, args []Expr) (*tree.Node, error) {
+	condition, err := e.eval(args[0])
+	if err != nil {
+		return nil, err
+	}
+	known, err := truth(condition)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("condition: %w", err)
+	case known == "true":
+		return e.eval(args[1])
+	case known == "false":
+		return e.eval(args[2])
+	}
+	one, err := e.eval(args[1])
+	if err != nil {
+		return nil, err
+	}
+	other, err := e.eval(args[2])
+	if err != nil {
+		return nil, err
+	}
+	if one.Known() && tree.Equal(one, other) {
+		return tainted(one, other), nil
+	}
+	return tainted(Unknown(), condition, one, other), nil
+}
+
+// junction is and (stops at false) and or (stops at true).
+func junction(e *evaluation, args []Expr, stop string) (*tree.Node, error) {
+	unknown := false
+	for _, a := range args {
+		n, err := e.eval(a)
+		if err != nil {
+			return nil, err
+		}
+		known, err := truth(n)
+		if err != nil {
+			return nil, err
+		}
+		if known == stop {
+			return n, nil
+		}
+		unknown = unknown || known == ""
+	}
+	if unknown {
+		return Unknown(), nil
+	}
+	return tree.Boolean(stop == "false"), nil
+}
+
+func evalCoalesce(e *evaluation, args []Expr) (*tree.Node, error) {
+	for _, a := range args {
+		n, err := e.eval(a)
+		if err != nil || n.Kind != tree.Null {
+			return n, err
+		}
+	}
+	return &tree.Node{}, nil
+}
+
+func evalLambdaVariables(e *evaluation, args []Expr) (*tree.Node, error) {
+	name, err := nameArgument(e, args[0])
+	if err != nil {
+		return nil, err
+	}
+	for i := len(e.locals) - 1; i >= 0; i-- {
+		if strings.EqualFold(e.locals[i].name, name) {
+			return e.locals[i].value, nil
+		}
+	}
+	return nil, fmt.Errorf("no lambda around has an argument %q", cut(name))
+}
+
+// each calls a lambda for the elements of an array; the array is nil where it is not known.
+func (e *evaluation) each(args []Expr, f func(item, result *tree.Node) error) (*tree.Node, error) {
+	list, err := e.eval(args[0])
+	if err != nil || list.Kind == tree.Unknown {
+		return nil, err
+	}
+	l, ok := args[1].(*call)
+	if list.Kind != tree.Array || !ok || !strings.EqualFold(l.name, "lambda") || len(l.args) < 2 || len(l.args) > 3 {
+		return nil, errors.New("want an array and a lambda of one argument or two")
+	}
+	var params []string
+	for _, a := range l.args[:len(l.args)-1] {
+		name, err := nameArgument(e, a)
+		if err != nil {
+			return nil, err
+		}
+		params = append(params, name)
+	}
+	for i, item := range list.Items {
+		n, err := e.body(l.args[len(l.args)-1], params, tainted(item, list), integer(int64(i)))
+		if err != nil {
+			return nil, err
+		}
+		if err := f(item, n); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+func (e *evaluation) body(x Expr, params []string, values ...*tree.Node) (*tree.Node, error) {
+	defer func(n int) { e.locals = e.locals[:n] }(len(e.locals))
+	for i, name := range params {
+		e.locals = append(e.locals, local{name, values[i]})
+	}
+	return e.eval(x)
+}
+
+func evalMap(e *evaluation, args []Expr) (*tree.Node, error) {
+	out := &tree.Node{Kind: tree.Array}
+	list, err := e.each(args, func(_, result *tree.Node) error {
+		out.Items = append(out.Items, result)
+		return nil
+	})
+	if list == nil || err != nil {
+		return Unknown(), err
+	}
+	return tainted(out, list), nil
+}
+
+func evalFilter(e *evaluation, args []Expr) (*tree.Node, error) {
+	out, unknown := &tree.Node{Kind: tree.Array}, false
+	list, err := e.each(args, func(item, result *tree.Node) error {
+		known, err := truth(result)
+		if known == "true" {
+			out.Items = append(out.Items, item)
+		}
+		unknown = unknown || known == ""
+		return err
+	})
+	if list == nil || unknown || err != nil {
+		return Unknown(), err
+	}
+	return tainted(out, list), nil
+}

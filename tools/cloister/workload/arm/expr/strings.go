@@ -1,0 +1,156 @@
+package expr
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf16"
+
+	"github.com/cloister-cc/cloister/tools/cloister/workload/tree"
+)
+
+// The language counts characters in UTF-16 units, as .NET does.
+
+func units(s string) []uint16 { return utf16.Encode([]rune(s)) }
+
+func evalReplace(a []*tree.Node) (*tree.Node, error) {
+	var s [3]string
+	for i := range s {
+		var err error
+		if s[i], err = str(a[i]); err != nil {
+			return nil, err
+		}
+	}
+	if s[1] == "" {
+		return nil, fmt.Errorf("replace an empty string")
+	}
+	if grown := len(s[0]) + strings.Count(s[0], s[1])*len(s[2]); grown > maxBytes {
+		return nil, ErrBudget
+	}
+	return tree.Str(strings.ReplaceAll(s[0], s[1], s[2])), nil
+}
+
+func evalSubstring(a []*tree.Node) (*tree.Node, error) {
+	s, err := str(a[0])
+	if err != nil {
+		return nil, err
+	}
+	u := units(s)
+	from, err := whole(a[1])
+	if err != nil {
+		return nil, err
+	}
+	count := int64(len(u)) - from
+	if len(a) == 3 {
+		if count, err = whole(a[2]); err != nil {
+			return nil, err
+		}
+	}
+	if from < 0 || count < 0 || from > int64(len(u)) || count > int64(len(u))-from {
+		return nil, fmt.Errorf("%d characters from %d of a string of %d", count, from, len(u))
+	}
+	return tree.Str(string(utf16.Decode(u[from : from+count]))), nil
+}
+
+// evalSplit takes one delimiter or an array of them; the leftmost found splits first, of two at one place the earlier in the
+// list.
+func evalSplit(a []*tree.Node) (*tree.Node, error) {
+	s, err := str(a[0])
+	if err != nil {
+		return nil, err
+	}
+	delimiters := []*tree.Node{a[1]}
+	if a[1].Kind == tree.Array {
+		delimiters = a[1].Items
+	}
+	var by []string
+	for _, d := range delimiters {
+		t, err := str(d)
+		if err != nil {
+			return nil, fmt.Errorf("delimiter: %w", err)
+		}
+		if t != "" {
+			by = append(by, t)
+		}
+	}
+	out := &tree.Node{Kind: tree.Array}
+	for {
+		at, size := -1, 0
+		for _, d := range by {
+			if i := strings.Index(s, d); i >= 0 && (at < 0 || i < at) {
+				at, size = i, len(d)
+			}
+		}
+		if at < 0 {
+			out.Items = append(out.Items, tree.Str(s))
+			return out, nil
+		}
+		out.Items = append(out.Items, tree.Str(s[:at]))
+		s = s[at+size:]
+	}
+}
+
+func evalJoin(a []*tree.Node) (*tree.Node, error) {
+	if a[0].Kind != tree.Array {
+		return nil, fmt.Errorf("got %s, want an array", a[0].Kind)
+	}
+	by, err := str(a[1])
+	if err != nil {
+		return nil, err
+	}
+	list := make([]string, len(a[0].Items))
+	size := 0
+	for i, n := range a[0].Items {
+		if list[i], err = text(n); err != nil {
+			return nil, err
+		}
+		size += len(list[i]) + len(by)
+	}
+	if size > maxBytes {
+		return nil, ErrBudget
+	}
+	return tree.Str(strings.Join(list, by)), nil
+}
+
+func evalPadLeft(a []*tree.Node) (*tree.Node, error) {
+	s, err := text(a[0])
+	if err != nil {
+		return nil, err
+	}
+	width, err := whole(a[1])
+	if err != nil {
+		return nil, err
+	}
+	with := " "
+	if len(a) == 3 {
+		if with, err = str(a[2]); err != nil {
+			return nil, err
+		}
+	}
+	if width < 0 || width > 4096 || len(units(with)) != 1 {
+		return nil, fmt.Errorf("width %d and filling %q: want at most 4096 and one character", width, cut(with))
+	}
+	if missing := int(width) - len(units(s)); missing > 0 {
+		s = strings.Repeat(with, missing) + s
+	}
+	return tree.Str(s), nil
+}
+
+// evalIndexOf does not regard the case of strings; in an array it does.
+func evalIndexOf(a []*tree.Node) (*tree.Node, error) {
+	if a[0].Kind == tree.Array {
+		for i, n := range a[0].Items {
+			if equal(n, a[1]) {
+				return integer(int64(i)), nil
+			}
+		}
+		return integer(-1), nil
+	}
+	return onTwo(func(s, t string) *tree.Node {
+		s = strings.ToLower(s)
+		i := strings.Index(s, strings.ToLower(t))
+		if i > 0 {
+			i = len(units(s[:i]))
+		}
+		return integer(int64(i))
+	})(a)
+}

@@ -1,0 +1,209 @@
+package arm
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+
+	"github.com/cloister-cc/cloister/tools/cloister/workload"
+	"github.com/cloister-cc/cloister/tools/cloister/workload/shape"
+	"github.com/cloister-cc/cloister/tools/cloister/workload/tree"
+)
+
+// mountSources are where the platform puts each kind of volume, as policies spell it.
+var mountSources = []struct{ kind, source string }{
+	{"azureFile", "sandbox:///tmp/atlas/azureFileVolume/.+"},
+	{"emptyDir", emptyDir},
+	{"gitRepo", "sandbox:///tmp/atlas/gitRepoVolume/.+"},
+	{"secret", secretsVolume},
+	{"secretReference", secretsVolume},
+}
+
+const (
+	emptyDir      = "sandbox:///tmp/atlas/emptydir/.+"
+	secretsVolume = "sandbox:///tmp/atlas/secretsVolume/.+"
+)
+
+func readGroup(v shape.Value) workload.Group {
+	p := v.Get("properties")
+	g := workload.Group{Name: name(v), Platform: workload.ACI, Origin: v.Origin()}
+	if osType := p.Get("osType"); osType.Is() {
+		if got := osType.Known(); got != "" && !strings.EqualFold(got, "Linux") {
+			osType.Errorf("got %q, want Linux: policies of other systems are not made", cut(got))
+		}
+	}
+	if existing := p.Get("confidentialComputeProperties").Get("ccePolicy").Text(); existing != nil && !existing.Wildcard && existing.Value != "" {
+		g.Existing = existing
+	}
+	sources := volumes(p.Get("volumes"))
+	for _, c := range p.Get("containers").Items() {
+		g.Containers = append(g.Containers, readContainer(c, sources, false))
+	}
+	for _, c := range p.Get("initContainers").Items() {
+		g.Containers = append(g.Containers, readContainer(c, sources, true))
+	}
+	if len(g.Containers) == 0 {
+		p.Get("containers").Errorf("the group has no containers")
+	}
+	return g
+}
+
+// name is the group's, or where that is not known the expression for it.
+func name(v shape.Value) string {
+	t := v.Get("name").Text()
+	if t == nil {
+		return ""
+	}
+	if t.Wildcard {
+		return v.Get("name").Node().Read().Text
+	}
+	return t.Value
+}
+
+// volumes are the sources of mounts by the names of volumes.
+func volumes(list shape.Value) map[string]string {
+	out := map[string]string{}
+	for _, v := range list.Items() {
+		name := v.Get("name").Known()
+		var source string
+		for _, s := range mountSources {
+			kind := v.Get(s.kind)
+			if !kind.Is() {
+				continue
+			}
+			if source != "" {
+				kind.Errorf("the volume has two kinds, want one")
+			}
+			source = s.source
+		}
+		if source == "" {
+			v.Errorf("volume %q has no kind; want one of azureFile, emptyDir, gitRepo, secret, secretReference", cut(name))
+		}
+		if _, again := out[name]; again {
+			v.Errorf("volume %q is there twice", cut(name))
+		}
+		out[name] = source
+	}
+	return out
+}
+
+func readContainer(v shape.Value, sources map[string]string, init bool) workload.Container {
+	p := v.Get("properties")
+	c := workload.Container{Name: v.Get("name").Known(), Init: init, Origin: v.Origin(), Command: p.Get("command").Texts()}
+	image := p.Get("image")
+	c.ID = image.Known()
+	if t := image.Text(); t != nil {
+		c.Image = *t
+	}
+	if !image.Is() || !c.Image.Wildcard && c.ID == "" {
+		v.Errorf("the container has no image")
+	}
+	c.Env = readEnv(p.Get("environmentVariables"))
+	c.Mounts = readMounts(p, sources)
+	for _, probe := range []string{"livenessProbe", "readinessProbe"} {
+		if command := p.Get(probe).Get("exec").Get("command"); len(command.Items()) > 0 {
+			c.Exec = append(c.Exec, workload.Exec{Command: command.KnownTexts(), Origin: command.Origin()})
+		}
+	}
+	c.Security = readSecurity(p.Get("securityContext"))
+	return c
+}
+
+func readEnv(list shape.Value) []workload.Env {
+	var out []workload.Env
+	seen := map[string]bool{}
+	for _, v := range list.Items() {
+		e := workload.Env{Name: v.Get("name").Known(), Origin: v.Origin()}
+		if t := v.Get("name").Text(); t == nil || !t.Wildcard && (t.Value == "" || strings.Contains(t.Value, "=")) {
+			v.Errorf("the variable wants a name without '='")
+		}
+		if seen[e.Name] && e.Name != "" {
+			v.Errorf("variable %q is there twice", cut(e.Name))
+		}
+		seen[e.Name] = true
+		e.Value, e.Secret = envValue(v)
+		out = append(out, e)
+	}
+	return out
+}
+
+// envValue is a variable's one value; a variable without one is empty.
+func envValue(v shape.Value) (workload.Text, bool) {
+	value, secure, reference := v.Get("value"), v.Get("secureValue"), v.Get("secureValueReference")
+	out := workload.Text{Origin: v.Origin()}
+	var said int
+	if t := value.Text(); t != nil {
+		out = *t
+		said++
+	}
+	if t := secure.Text(); t != nil {
+		out = *t
+		said++
+	}
+	if reference.Is() {
+		out = workload.Text{Value: ".*", Wildcard: true, Origin: reference.Origin()}
+		said++
+	}
+	if said > 1 {
+		v.Errorf("the variable has two values, want one of value, secureValue, secureValueReference")
+	}
+	return out, secure.Is() || reference.Is() || value.Secret()
+}
+
+func readMounts(p shape.Value, sources map[string]string) []workload.Mount {
+	var out []workload.Mount
+	for _, v := range p.Get("volumeMounts").Items() {
+		name := v.Get("name").Known()
+		source, ok := sources[name]
+		if !ok {
+			v.Errorf("no volume %q in the group", cut(name))
+		}
+		out = append(out, mount(v, v.Get("mountPath").Known(), source, v.Get("readOnly").True()))
+	}
+	if config := p.Get("configMap"); config.Is() {
+		out = append(out, mount(config, "/mnt/configmap", emptyDir, false))
+	}
+	return out
+}
+
+func mount(v shape.Value, destination, source string, readOnly bool) workload.Mount {
+	if !strings.HasPrefix(destination, "/") {
+		v.Errorf("got mountPath %q, want an absolute path", cut(destination))
+	}
+	m := workload.Mount{Destination: destination, Source: source, Type: "bind", Options: []string{"rbind", "rshared", "rw"}, Origin: v.Origin()}
+	if readOnly {
+		m.Options[2] = "ro"
+	}
+	return m
+}
+
+func readSecurity(v shape.Value) workload.Security {
+	s := workload.Security{
+		Privileged:               v.Get("privileged").Bool(),
+		AllowPrivilegeEscalation: v.Get("allowPrivilegeEscalation").Bool(),
+		AddCapabilities:          v.Get("capabilities").Get("add").KnownTexts(),
+		DropCapabilities:         v.Get("capabilities").Get("drop").KnownTexts(),
+		RunAsUser:                v.Get("runAsUser").Whole(),
+		RunAsGroup:               v.Get("runAsGroup").Whole(),
+	}
+	if v.Is() {
+		s.Origin = v.Origin()
+	}
+	profile := v.Get("seccompProfile")
+	if encoded := profile.Known(); encoded != "" {
+		raw, err := base64.StdEncoding.DecodeString(encoded)
+		if err != nil || !json.Valid(raw) {
+			profile.Errorf("want the base64 of a JSON document")
+		}
+		s.SeccompProfile = raw
+	}
+	return s
+}
+
+// known is used by Insert to look at a member of what was read.
+func known(n *tree.Node, name string) *tree.Node {
+	if n == nil {
+		return nil
+	}
+	return foldMember(n, name)
+}
