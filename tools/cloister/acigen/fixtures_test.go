@@ -54,7 +54,9 @@ func at(path string, line int) workload.Origin {
 	return workload.Origin{File: "template.json", Path: path, Line: line}
 }
 
-func text(s, path string, line int) workload.Text { return workload.Text{Value: s, Origin: at(path, line)} }
+func text(s, path string, line int) workload.Text {
+	return workload.Text{Value: s, Origin: at(path, line)}
+}
 
 func ptr[T any](v T) *T { return &v }
 
