@@ -3,6 +3,7 @@ package measure
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // CPU is a processor's CPUID signature: family, model and stepping as CPUID Fn0000_0001_EAX has them. QEMU puts it into RDX of a new processor, so
@@ -64,7 +65,7 @@ func CPUType(name string) (CPU, error) {
 			return t.cpu, nil
 		}
 	}
-	return 0, fmt.Errorf("cpu type: got %.64q, want one of %q", name, CPUTypes())
+	return 0, fmt.Errorf("cpu type: got %.64q, want one of %s", name, strings.Join(CPUTypes(), ", "))
 }
 
 // CPUTypes lists the names that CPUType knows.

@@ -34,7 +34,7 @@ func ReadCertificates(data []byte) (*File, error) {
 	return f, nil
 }
 
-var errNoCertificates = errors.New("not certificates of a known shape: want PEM, DER, a host's certificate table, or THIM's JSON")
+var errNoCertificates = errors.New("not certificates or revocation lists of a known shape: want PEM, DER, a host's certificate table, or THIM's JSON")
 
 func readCertificates(data []byte) (*File, error) {
 	switch {

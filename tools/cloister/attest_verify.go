@@ -99,7 +99,21 @@ func newAttestVerifyCommand() *cobra.Command {
 	a.inputFlags(cmd)
 	a.expectationFlags(cmd)
 	a.identityFlags(cmd)
+	groupFlags(cmd, attestVerifyGroups...)
 	return cmd
+}
+
+// attestVerifyGroups is the order of the help: what most people need first.
+var attestVerifyGroups = []flagGroup{
+	{"What ran (HOST_DATA, launch measurement)", []string{"policy", "initdata", "host-data", "guest", "measurement"}},
+	{"Freshness (REPORT_DATA)", []string{"nonce", "report-data", "runtime-data"}},
+	{"Which container", []string{"identity", "entry", "require-event-log"}},
+	{"Evidence and what is trusted", []string{"report", "certs", "crl", "require-crl", "roots", "now"}},
+	{"An endorsement of the measurement", []string{"endorsement", "endorsement-issuer", "feed", "min-svn"}},
+	{"Firmware and versions", []string{"min-tcb", "min-launch-tcb", "min-firmware", "committed", "min-guest-svn", "min-version", "launch-mitigation", "current-mitigation"}},
+	{"Guest and platform", []string{"vmpl", "guest-policy", "no-smt", "allow-cxl", "platform"}},
+	{"Chip and key", []string{"product", "chip-id", "allow-masked-chip-id", "signer", "csp"}},
+	{"Ids", []string{"id-key", "author-key", "require-id-block", "family-id", "image-id", "report-id", "report-id-ma"}},
 }
 
 func (a *attestVerify) inputFlags(cmd *cobra.Command) {

@@ -52,8 +52,8 @@ QEMU takes both in base64, as sev-snp-guest's id-block= and id-auth=, with autho
 	f.StringVar(&o.digest, "measurement", "", "launch digest, 96 hex digits")
 	f.StringVar(&o.idKey, "id-key", "", "private key that signs the block, PEM")
 	f.StringVar(&o.authorKey, "author-key", "", "private key that signs the id key, PEM")
-	f.StringVar(&o.family, "family-id", "", "family of the image, up to 32 hex digits; reports carry it")
-	f.StringVar(&o.image, "image-id", "", "image, up to 32 hex digits; reports carry it")
+	f.StringVar(&o.family, "family-id", "", "family of the image, up to 32 hex digits, zeros after them; reports carry it")
+	f.StringVar(&o.image, "image-id", "", "image, likewise; reports carry it")
 	f.Uint32Var(&o.svn, "svn", 0, "the image's security version; reports carry it")
 	f.StringVar(&o.policy, "policy", "0x30000", "guest policy of the launch")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON, with both structures in base64")
@@ -107,6 +107,9 @@ func (o *idBlockFlags) block() (*idblock.Block, error) {
 		}
 		copy(id.to, raw)
 	}
+	if err := b.Check(); err != nil {
+		return nil, &usageError{fmt.Errorf("--policy: %w", err)}
+	}
 	return b, nil
 }
 
@@ -150,7 +153,11 @@ func newIDBlockShowCommand() *cobra.Command {
 			if err := auth.Verify(b); err != nil {
 				return err
 			}
-			return printIDBlock(cmd.OutOrStdout(), b, auth, raw, asJSON)
+			if err := printIDBlock(cmd.OutOrStdout(), b, auth, raw, asJSON); err != nil || asJSON {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "signatures         good")
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON, with both structures in base64")

@@ -33,7 +33,7 @@ type Auth struct {
 
 // Sign makes the authentication information of a block. The author's key may be nil: then the launch must not enable it, and reports have no author_key_digest.
 func Sign(b *Block, idKey, authorKey *ecdsa.PrivateKey) (*Auth, error) {
-	if err := b.check(); err != nil {
+	if err := b.Check(); err != nil {
 		return nil, err
 	}
 	if idKey == nil {
@@ -118,7 +118,7 @@ func ParseAuth(raw []byte) (*Auth, error) {
 
 // Verify checks that the id key signed the block and, if there is an author's key, that it signed the id key.
 func (a *Auth) Verify(b *Block) error {
-	if err := b.check(); err != nil {
+	if err := b.Check(); err != nil {
 		return err
 	}
 	if err := a.block.verify(a.IDKey, b.Marshal()); err != nil {

@@ -61,11 +61,11 @@ func ParseBlock(raw []byte) (*Block, error) {
 		GuestSVN:     binary.LittleEndian.Uint32(raw[0x54:]),
 		Policy:       binary.LittleEndian.Uint64(raw[0x58:]),
 	}
-	return b, b.check()
+	return b, b.Check()
 }
 
-// check refuses what no launch can have.
-func (b *Block) check() error {
+// Check refuses what no launch can have.
+func (b *Block) Check() error {
 	if b.Policy&policyReserved1 == 0 || b.Policy&^policyAllowed != 0 {
 		return fmt.Errorf("id block: guest policy: got %#x, want bit 17 set and none above 25", b.Policy)
 	}
