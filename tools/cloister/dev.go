@@ -23,7 +23,7 @@ func newDevCommand() *cobra.Command {
 		Short: "The software SNP processor: its keys, its parameter disk, its certificate servers",
 	})
 	tee.AddCommand(newDevTEEInitCommand(), newDevTEEDiskCommand(), newDevTEEServeCommand())
-	cmd.AddCommand(tee)
+	cmd.AddCommand(tee, newDevSigningCommand())
 	return cmd
 }
 

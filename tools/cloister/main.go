@@ -55,6 +55,7 @@ func commands() []*cobra.Command {
 		newAttestCommand(),
 		newDevCommand(),
 		newExecCommand(),
+		newFragmentCommand(),
 		newGuestCommand(),
 		newLayerCommand(),
 		newMeasureCommand(),

@@ -3,9 +3,12 @@ package fragmentgen
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	kjson "sigs.k8s.io/json"
 
 	"github.com/cloister-cc/cloister/enforcer"
 	"github.com/cloister-cc/cloister/enforcer/fragment"
@@ -22,6 +25,33 @@ type Entry struct {
 // Import is the document that "--generate-import" prints, as the peers' generators read it.
 type Import struct {
 	Fragments []Entry `json:"fragments"`
+}
+
+// ReadImport reads such a document.
+func ReadImport(data []byte) ([]Entry, error) {
+	var doc Import
+	strict, err := kjson.UnmarshalStrict(data, &doc)
+	if err = errors.Join(append(strict, err)...); err != nil {
+		return nil, err
+	}
+	for i, e := range doc.Fragments {
+		if err := errors.Join(CheckSVN(e.MinimumSVN), CheckFeed(e.Feed), checkIncludes(e.Includes)); err != nil {
+			return nil, fmt.Errorf("fragments[%d]: %w", i, err)
+		}
+		if !strings.HasPrefix(e.Issuer, "did:x509:") {
+			return nil, fmt.Errorf("fragments[%d]: issuer: got %.128q, want a did:x509", i, e.Issuer)
+		}
+	}
+	return doc.Fragments, nil
+}
+
+func checkIncludes(includes []string) error {
+	for _, name := range includes {
+		if !slices.Contains(Includes(), name) {
+			return fmt.Errorf("includes: got %.64q, want some of %s", name, strings.Join(Includes(), ", "))
+		}
+	}
+	return nil
 }
 
 // Includes are what an entry may take over from a fragment (policy contract, section 2.6).
@@ -44,10 +74,8 @@ func EntryFor(ctx context.Context, raw []byte, minimumSVN string, includes []str
 	} else if err := CheckSVN(minimumSVN); err != nil {
 		return Entry{}, fmt.Errorf("minimum_%w", err)
 	}
-	for _, name := range includes {
-		if !slices.Contains(Includes(), name) {
-			return Entry{}, fmt.Errorf("includes: got %.64q, want some of %s", name, strings.Join(Includes(), ", "))
-		}
+	if err := checkIncludes(includes); err != nil {
+		return Entry{}, err
 	}
 	if len(includes) == 0 {
 		doc, err := Check(ctx, []byte(f.Text))
