@@ -228,8 +228,8 @@ func TestMeasureIDBlock(t *testing.T) {
 			t.Errorf("got\n%s\nwant it to name %s", text, want)
 		}
 	}
-	if shown := says(t, "measure", "id-block", "show", out); shown != text+"signatures         good\n" {
-		t.Errorf("show: got\n%s\nwant\n%sand that the signatures are good", shown, text)
+	if shown := says(t, "measure", "id-block", "show", out); shown != text+"\nsignatures         good" {
+		t.Errorf("show: got\n%s\nwant\n%s\nand that the signatures are good", shown, text)
 	}
 	block, err := os.ReadFile(filepath.Join(out, fileIDBlock))
 	if err != nil {
