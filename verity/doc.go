@@ -15,6 +15,7 @@
 //   - After activation the table is read back from the kernel, and the file system's superblock is read through dm-verity
 //     and compared with the one that [Inspect] saw. Any difference undoes the activation.
 //
-// The tree builder ([Build], [Seal]) is for the side that makes layers. It needs no privilege and gives the roots that
-// veritysetup gives.
+// The tree builders are for the side that makes layers: [Build] and [Seal] over a file system that is there, [TreeHasher] over
+// one that is being written. They need no privilege and give the roots that veritysetup gives; every byte they write
+// follows from data and salt.
 package verity

@@ -50,8 +50,9 @@ func writeSuperblock(disk Disk, size int64, root Hash, salt []byte) (*Image, err
 	return img, nil
 }
 
-// uuidOf derives the superblock's UUID (version 8) from the root hash: veritysetup draws it at random, which would make two
-// builds of one layer differ. The root does not cover it.
+// uuidOf derives the superblock's UUID from the root hash: the first 16 bytes of SHA-256 over "cloister verity uuid", a zero
+// byte and the root, with RFC 9562's version 8 (made by a rule of one's own) and variant in place. veritysetup draws it at
+// random, which would make two builds of one layer differ. The root does not cover it, and nothing believes it.
 func uuidOf(root Hash) [16]byte {
 	sum := sha256.Sum256(append([]byte("cloister verity uuid\x00"), root[:]...))
 	id := [16]byte(sum[:16])

@@ -8,6 +8,7 @@
 // function over two messages of the same length. It reads the blocks where they are, writes to the two states it was given
 // and to nothing else, and allocates nothing. It decides nothing: whoever has the digests compares them.
 //
-// What it falls back to: crypto/sha256, on every machine that is not amd64 or has no SHA extensions, and everywhere with the
-// build tag purego. The digests are the same; the tests hold both ways against crypto/sha256.
+// What it falls back to: crypto/sha256, on every machine that is not amd64 or has no SHA extensions, everywhere with the build
+// tag purego, and in Go's FIPS 140-3 mode, where only the validated module may hash. The digests are the same; the tests hold
+// both ways against crypto/sha256.
 package blockhash

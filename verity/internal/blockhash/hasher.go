@@ -1,6 +1,7 @@
 package blockhash
 
 import (
+	"crypto/fips140"
 	"crypto/sha256"
 	"fmt"
 )
@@ -24,7 +25,9 @@ type Hasher struct {
 }
 
 // New returns a Hasher that puts salt, at most MaxSaltSize bytes, before each block.
-func New(salt []byte) (*Hasher, error) { return newHasher(salt, accelerated()) }
+func New(salt []byte) (*Hasher, error) {
+	return newHasher(salt, accelerated() && !fips140.Enabled())
+}
 
 func newHasher(salt []byte, fast bool) (*Hasher, error) {
 	if len(salt) > MaxSaltSize {
