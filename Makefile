@@ -5,7 +5,7 @@ export GOFLAGS := -buildvcs=false
 export GOTOOLCHAIN := local
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit e2e bench bench-snp bench-enforcer fuzz-long lint vuln generate guest clean setup-%
+.PHONY: help build demo test unit e2e bench bench-snp bench-enforcer bench-layers fuzz-long lint vuln generate guest clean setup-%
 
 help: ## show the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | while IFS=$$'\t' read -r t d; do printf '  %-10s %s\n' "$$t" "$$d"; done
@@ -46,6 +46,9 @@ bench-snp: setup-test ## measure verification and evidence beside one signature 
 
 bench-enforcer: setup-build ## measure the enforcer beside the reference, a hand-written comparison and the bare engine (10 min)
 	cd tests/reference && go run -tags rego ./cmd/bench-enforcer
+
+bench-layers: setup-test ## measure hash trees beside veritysetup and layers beside the reference (5 min)
+	go run ./tests/bench -only verity,layers
 
 fuzz-long: setup-test ## compare the judges over 100,000 cases and with the reference over 4,000, run every fuzz target for 60 s (hours)
 	go test -count=1 -timeout 6h -run '^TestJudgesAgree$$' ./enforcer -cases 100000
