@@ -22,6 +22,23 @@ func newVersionCommand() *cobra.Command {
 	}
 }
 
+// newHelpCommand is cobra's, but that a mistyped topic is wrong usage, as it is everywhere else.
+func newHelpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "Show the help of a command",
+		Example: "  cloister help attest verify",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return &usageError{fmt.Errorf("help: unknown command %.64q", strings.Join(args, " "))}
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+	}
+}
+
 // asGroup makes a command that only has subcommands: alone it prints its help. A mistyped subcommand is a usage error, not help and success,
 // which a script would take for the work done.
 func asGroup(cmd *cobra.Command) *cobra.Command {

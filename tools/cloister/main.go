@@ -46,6 +46,7 @@ func newRoot() *cobra.Command {
 	root.SetVersionTemplate("cloister {{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(commands()...)
+	root.SetHelpCommand(newHelpCommand(root))
 	return root
 }
 
