@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,55 +16,87 @@ import (
 	"github.com/cloister-cc/cloister/verity"
 )
 
-// formatDir separates disks by how they were made. It changes whenever the converter's output does, so that an upgrade never
-// serves an old root from the cache.
-const formatDir = "ext4-1"
-
-// Cache keeps converted layers by diff id. Several processes may use one directory. Its files are trusted like the program
-// itself: the directory must not be writable for others.
+// Cache keeps converted layers by diff id and format. Several processes may use one directory. Its files are trusted like the
+// program itself: the directory must not be writable for others.
 type Cache struct {
 	Dir string
+	// Format is the disks' file system; "" means Ext4. Formats may share a directory.
+	Format Format
+	// HardLinks is what EROFS does with them; "" means CopyHardLinks.
+	HardLinks HardLinks
+	// Containerd lays the directory out for containerd's EROFS snapshotter instead (see [ContainerdPath]); Format must be EROFS.
+	Containerd bool
 	// Recheck hashes every disk again on each hit instead of reading its root only. An altered disk can never run (the
 	// guest's kernel sees to that); this tells of it earlier.
 	Recheck bool
+}
+
+// place is where a layer's files are.
+type place struct{ disk, lock string }
+
+func (c Cache) place(diffID string) (place, error) {
+	digest, ok := strings.CutPrefix(diffID, "sha256:")
+	if _, err := verity.ParseHash(digest); !ok || err != nil {
+		return place{}, fmt.Errorf("layer cache: diff id %.80q: want sha256: and 64 lower-case hex digits", diffID)
+	}
+	version := FormatVersion(c.Format)
+	switch {
+	case version == "":
+		return place{}, fmt.Errorf("layer cache: format %.40q is none", string(c.Format))
+	case !c.Containerd:
+		base := filepath.Join(c.Dir, version, digest)
+		return place{base + ".disk", base + ".lock"}, nil
+	case c.Format != EROFS:
+		return place{}, fmt.Errorf("layer cache: format %s: containerd's layout is for %s", cmp.Or(c.Format, Ext4), EROFS)
+	}
+	return place{ContainerdPath(c.Dir, digest), filepath.Join(c.Dir, ".locks", digest)}, nil
 }
 
 // Get returns the disk of a layer and its root hash. When it is not there yet, open is called for the layer's bytes, plain or
 // compressed; they are taken only if they hash to diffID ("sha256:" and 64 hex digits). The file appears under its name only
 // when it is whole.
 func (c Cache) Get(ctx context.Context, diffID string, open func() (io.ReadCloser, error)) (string, verity.Hash, error) {
-	digest, ok := strings.CutPrefix(diffID, "sha256:")
-	if _, err := verity.ParseHash(digest); !ok || err != nil {
-		return "", verity.Hash{}, fmt.Errorf("layer cache: diff id %.80q: want sha256: and 64 lower-case hex digits", diffID)
+	at, err := c.place(diffID)
+	if err != nil {
+		return "", verity.Hash{}, err
 	}
-	dir := filepath.Join(c.Dir, formatDir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", verity.Hash{}, fmt.Errorf("layer cache: %w", err)
+	mode := fs.FileMode(0o700)
+	if c.Containerd {
+		mode = 0o755 // another program reads it
 	}
-	path := filepath.Join(dir, digest+".disk")
-	if root, err := c.lookup(ctx, path); err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return path, root, err
+	for _, dir := range []string{filepath.Dir(at.disk), filepath.Dir(at.lock)} {
+		if err := os.MkdirAll(dir, mode); err != nil {
+			return "", verity.Hash{}, fmt.Errorf("layer cache: %w", err)
+		}
 	}
-	unlock, err := lock(ctx, filepath.Join(dir, digest+".lock"))
+	if root, err := c.lookup(ctx, at.disk); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return at.disk, root, err
+	}
+	unlock, err := lock(ctx, at.lock)
 	if err != nil {
 		return "", verity.Hash{}, err
 	}
 	defer unlock()
-	if root, err := c.lookup(ctx, path); err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return path, root, err // another process made it while we waited
+	if root, err := c.lookup(ctx, at.disk); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return at.disk, root, err // another process made it while we waited
 	}
-	root, err := fill(ctx, dir, path, diffID, open)
+	root, err := c.fill(ctx, at.disk, diffID, open)
 	if err != nil {
 		return "", verity.Hash{}, fmt.Errorf("layer cache: %w", err)
 	}
-	return path, root, nil
+	return at.disk, root, nil
 }
 
 // lookup returns the root of a cached disk, or fs.ErrNotExist when there is none. A damaged one counts as none: it is made
 // again and replaced by the rename, under the lock, so that nobody else's fresh file is ever removed.
 func (c Cache) lookup(ctx context.Context, path string) (verity.Hash, error) {
 	img, err := InspectFile(ctx, path, c.Recheck)
+	if err == nil && c.Containerd {
+		err = checkSidecar(path, img)
+	}
 	switch {
+	case err == nil && img.FS != cmp.Or(c.Format, Ext4):
+		return verity.Hash{}, fs.ErrNotExist
 	case err == nil:
 		return img.Root, nil
 	case errors.Is(err, verity.ErrFormat) || errors.Is(err, verity.ErrChanged):
@@ -93,15 +126,31 @@ func InspectFile(ctx context.Context, path string, full bool) (*verity.Image, er
 	return img, nil
 }
 
-func fill(ctx context.Context, dir, path, diffID string, open func() (io.ReadCloser, error)) (root verity.Hash, err error) {
+func (c Cache) fill(ctx context.Context, path, diffID string, open func() (io.ReadCloser, error)) (root verity.Hash, err error) {
 	in, err := open()
 	if err != nil {
 		return verity.Hash{}, err
 	}
 	defer in.Close()
-	tmp, err := os.CreateTemp(dir, ".new-*")
+	var res Result
+	err = atomically(path, func(f *os.File) error {
+		res, err = Convert(ctx, in, f, Options{DiffID: diffID, Format: c.Format, HardLinks: c.HardLinks})
+		if err != nil || !c.Containerd {
+			return err
+		}
+		if err := f.Chmod(0o644); err != nil {
+			return err
+		}
+		return writeSidecar(path, res) // first: a blob without it would be mounted without dm-verity
+	})
+	return res.RootHash, err
+}
+
+// atomically writes a file that appears under its name when it is whole.
+func atomically(path string, write func(*os.File) error) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
-		return verity.Hash{}, err
+		return err
 	}
 	defer func() {
 		tmp.Close()
@@ -109,18 +158,14 @@ func fill(ctx context.Context, dir, path, diffID string, open func() (io.ReadClo
 			os.Remove(tmp.Name())
 		}
 	}()
-	res, err := Convert(ctx, in, tmp, Options{DiffID: diffID})
-	if err != nil {
-		return verity.Hash{}, err
+	if err := write(tmp); err != nil {
+		return err
 	}
 	// Without the sync a crash could leave a file of the right name and length with holes in it.
 	if err := tmp.Sync(); err != nil {
-		return verity.Hash{}, err
+		return err
 	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return verity.Hash{}, err
-	}
-	return res.RootHash, nil
+	return os.Rename(tmp.Name(), path)
 }
 
 // lock takes an exclusive file lock. flock(2) cannot be interrupted by a context, so it waits in a goroutine that gives the

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -45,6 +47,68 @@ func TestCacheConvertsOnce(t *testing.T) {
 	wg.Wait()
 	if calls.Load() != 1 {
 		t.Errorf("layer was opened %d times, want once", calls.Load())
+	}
+}
+
+type counter struct{ atomic.Int32 }
+
+// Formats share a directory, and none is served in the place of the other.
+func TestCacheKeepsFormatsApart(t *testing.T) {
+	in := fixtures(t)["hard-links"]
+	dir := t.TempDir()
+	var calls counter
+	roots := map[string]bool{}
+	for _, format := range []layer.Format{layer.Ext4, layer.EROFS, layer.Ext4, layer.EROFS} {
+		want, _ := convertTo(t, in, layer.Options{Format: format})
+		path, root, err := layer.Cache{Dir: dir, Format: format}.Get(t.Context(), want.DiffID, opener(in, &calls.Int32))
+		if err != nil || root != want.RootHash || !strings.Contains(path, layer.FormatVersion(format)) {
+			t.Errorf("%s: got %s, %s, %v, want %s", format, path, root, err, want.RootHash)
+		}
+		roots[root.String()] = true
+	}
+	if len(roots) != 2 || calls.Load() != 2 {
+		t.Errorf("got %d roots of %d conversions, want 2 of 2", len(roots), calls.Load())
+	}
+	if _, _, err := (layer.Cache{Dir: dir, Format: "squashfs"}).Get(t.Context(), "sha256:"+strings.Repeat("a", 64), opener(in, &calls.Int32)); err == nil {
+		t.Error("a format that is none was accepted")
+	}
+}
+
+const cacheCase = "CLOISTER_CACHE_CASE" // the directory that several processes fill
+
+// Several processes that want one layer get the same disk, and one of them makes it.
+func TestCacheAmongProcesses(t *testing.T) {
+	in := fixtures(t)["many-files"]
+	want, _ := convert(t, in)
+	if dir := os.Getenv(cacheCase); dir != "" {
+		var calls counter
+		path, root, err := layer.Cache{Dir: dir}.Get(t.Context(), want.DiffID, opener(in, &calls.Int32))
+		if err == nil {
+			_, err = layer.InspectFile(t.Context(), path, true)
+		}
+		if err != nil || root != want.RootHash {
+			t.Fatalf("got %s, %v, want %s", root, err, want.RootHash)
+		}
+		fmt.Printf("conversions %d\n", calls.Load())
+		return
+	}
+	dir := t.TempDir()
+	var made counter
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() {
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCacheAmongProcesses$", "-test.v")
+			cmd.Env = append(os.Environ(), cacheCase+"="+dir)
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+			made.Add(int32(strings.Count(string(out), "conversions 1")))
+		})
+	}
+	wg.Wait()
+	if made.Load() != 1 {
+		t.Errorf("%d processes converted the layer, want one", made.Load())
 	}
 }
 

@@ -1,6 +1,7 @@
 package layer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -31,8 +32,9 @@ func ParseFormat(s string) (Format, error) {
 // from a cache.
 var versions = map[Format]string{Ext4: "ext4-1", EROFS: "erofs-1"}
 
-// FormatVersion names a format and how its disks are made, for names of files and keys of caches; "" for a format that is none.
-func FormatVersion(f Format) string { return versions[f] }
+// FormatVersion names a format ("" is Ext4) and how its disks are made, for names of files and keys of caches. It is "" for what
+// is no format.
+func FormatVersion(f Format) string { return versions[cmp.Or(f, Ext4)] }
 
 // HardLinks says what becomes of hard links in a format that has none (EROFS as go-erofs v0.3 writes it).
 type HardLinks string

@@ -28,6 +28,9 @@ func (s *scanner) node(h *tar.Header, at int64, content io.Reader) (*node, error
 	refuse := func(err error) (*node, error) { return nil, &EntryError{h.Name, err.Error()} }
 	if h.Typeflag == tar.TypeLink {
 		n, err := s.hardLink(h.Linkname)
+		if err == nil {
+			err = s.charge(h.Name)
+		}
 		if err != nil {
 			return refuse(err)
 		}
@@ -220,6 +223,7 @@ func (n *node) setTarget(target string) error {
 		return errors.New("a symbolic link with a NUL byte")
 	}
 	n.link = target
+	n.mode = 0o777 // whatever the tar says: no file system has another
 	n.size = int64(len(target))
 	return nil
 }
