@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ import (
 
 type fragmentGenerate struct {
 	signerFlags
+	fragmentImages
 	namespace, svn, framework, out, signed string
 
 	containers, allow []string
@@ -26,21 +28,25 @@ type fragmentGenerate struct {
 func newFragmentGenerateCommand() *cobra.Command {
 	var g fragmentGenerate
 	cmd := &cobra.Command{
-		Use:   "generate --namespace NAME --svn N --containers FILE [-o FILE]",
+		Use:   "generate --namespace NAME --svn N {--image IMAGE | --input FILE | --containers FILE} [-o FILE]",
 		Short: "Write a fragment's text, sign it at once, or print what a policy needs to accept one",
-		Long: `Generate writes the Rego text of a fragment with the containers of policies, fragments and JSON documents. A fragment has no pause container and
-no flags: it only adds to a policy. With --key, --chain, --feed and --signed the signed document is written, too.
+		Long: `Generate writes the Rego text of a fragment, of images, of a JSON configuration, or of containers that policies, fragments and JSON lists have
+already. A fragment has no pause container and no flags: it only adds to a policy. With --key, --chain, --feed and --signed the signed
+document is written, too. Images come from archives and layouts if any are given, else from their registries; with --locked from
+the lock file alone.
 
 With --generate-import it prints the entry by which a policy accepts a signed fragment: that of --fragment-path, or the one it has
 just signed. Without --minimum-svn the entry wants the fragment's own SVN or a newer one, without --includes the lists that
 the fragment has now.`,
-		Example: `  cloister fragment generate --namespace side --svn 1 --containers containers.json -o side.rego
+		Example: `  cloister fragment generate --namespace side --svn 1 --image registry.example/side:1.27 --lock side.lock.json -o side.rego
+  cloister fragment generate --namespace side --svn 1 --containers containers.json -o side.rego
   cloister fragment generate --namespace side --svn 2 --containers policy.rego --key key.pem --chain chain.pem --feed registry.example/side --signed side.cose
   cloister fragment generate --generate-import --fragment-path side.cose --minimum-svn 1`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return g.run(cmd) },
 	}
-	g.add(cmd)
+	g.signerFlags.add(cmd)
+	g.fragmentImages.add(cmd)
 	f := cmd.Flags()
 	f.StringVarP(&g.namespace, "namespace", "n", "", "Rego package of the fragment; not one of "+strings.Join(fragment.Reserved[:4], ", "))
 	f.StringVar(&g.svn, "svn", "", "security version, an integer, 0 or more: policies name the smallest they accept")
@@ -65,7 +71,7 @@ func (g *fragmentGenerate) usage(cmd *cobra.Command) error {
 	case g.fragment != "" && !g.makeImport:
 		return errors.New("--fragment-path needs --generate-import")
 	case g.fragment != "":
-		for _, name := range []string{"namespace", "svn", "containers", "fragments", "key", "chain", "signed", "output", "framework-version"} {
+		for _, name := range append([]string{"namespace", "svn", "image", "input", "containers", "fragments", "key", "chain", "signed", "output", "framework-version", "pretty"}, fromImages...) {
 			if cmd.Flags().Changed(name) {
 				return fmt.Errorf("--%s has no place with --fragment-path, whose fragment is made already", name)
 			}
@@ -81,10 +87,13 @@ func (g *fragmentGenerate) usage(cmd *cobra.Command) error {
 		return errors.New("no namespace given (--namespace NAME)")
 	case g.svn == "":
 		return errors.New("no SVN given (--svn N)")
-	case len(g.containers) == 0 && len(g.allow) == 0:
-		return errors.New("nothing to put into the fragment given (--containers FILE)")
+	case !g.asked() && len(g.containers) == 0 && len(g.allow) == 0:
+		return errors.New("nothing to put into the fragment given (--image, --input or --containers)")
+	case g.asked() && g.framework != "":
+		return errors.New("--framework-version is for --containers alone; with images it follows from --compat")
 	}
-	return errors.Join(fragmentgen.CheckNamespace(g.namespace), fragmentgen.CheckSVN(g.svn), oneStdin(cmd, append(g.containers, g.allow...)...))
+	return errors.Join(g.fragmentImages.usage(cmd), fragmentgen.CheckNamespace(g.namespace), fragmentgen.CheckSVN(g.svn),
+		oneStdin(cmd, slices.Concat(g.inputs, g.containers, g.allow)...))
 }
 
 func (g *fragmentGenerate) run(cmd *cobra.Command) error {
@@ -176,10 +185,17 @@ func (g *fragmentGenerate) text(cmd *cobra.Command) ([]byte, error) {
 		}
 		t.Fragments = append(t.Fragments, entries...)
 	}
-	text, err := t.Rego(g.pretty)
+	text, err := g.write(cmd, t)
 	if err != nil {
 		return nil, err
 	}
 	_, err = fragmentgen.Check(cmd.Context(), text)
 	return text, err
+}
+
+func (g *fragmentGenerate) write(cmd *cobra.Command, t fragmentgen.Text) ([]byte, error) {
+	if g.asked() {
+		return g.fragmentImages.text(cmd, t, g.pretty)
+	}
+	return t.Rego(g.pretty)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cloister-cc/cloister/cose"
 	"github.com/cloister-cc/cloister/enforcer/fragment"
+	"github.com/cloister-cc/cloister/tools/cloister/acigen"
 	"github.com/cloister-cc/cloister/tools/cloister/policydoc"
 )
 
@@ -89,7 +90,7 @@ func CheckNamespace(name string) error {
 	if _, err := fragment.Namespace("package " + name + "\n"); err != nil {
 		return fmt.Errorf("namespace %.128q: %w (want letters, digits and _, and none of %s)", name, cause(err), strings.Join(fragment.Reserved, ", "))
 	}
-	return nil
+	return acigen.CheckNamespace(name)
 }
 
 // cause takes the enforcer's class off an error whose caller has said it already.
