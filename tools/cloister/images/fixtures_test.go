@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -244,4 +245,18 @@ func dirTar(t testing.TB, dir string, more ...entry) string {
 func mustJSON(t testing.TB, v any) []byte {
 	t.Helper()
 	return must(json.Marshal(v))(t)
+}
+
+func cancelable(t testing.TB) (context.Context, context.CancelFunc) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	return ctx, cancel
+}
+
+func canceled(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := cancelable(t)
+	cancel()
+	return ctx
 }

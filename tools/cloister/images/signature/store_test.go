@@ -3,6 +3,7 @@ package signature
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -191,6 +192,15 @@ func writeFile(t *testing.T, name string, raw []byte) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+func mustBase64(t testing.TB, text string) []byte {
+	t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
 }
 
 func hexOf(raw []byte) string { return hex.EncodeToString(raw) }

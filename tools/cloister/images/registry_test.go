@@ -1,0 +1,359 @@
+package images
+
+import (
+	"encoding/base64"
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+// fakeRegistry is a registry on the loopback through which tests can reach.
+type fakeRegistry struct {
+	host string
+	mu   sync.Mutex
+	asks map[string]int // "GET /v2/…" -> how often
+	// before, if set, may answer a request itself.
+	before func(w http.ResponseWriter, req *http.Request) bool
+}
+
+func newRegistry(t testing.TB) *fakeRegistry {
+	t.Helper()
+	r := &fakeRegistry{asks: map[string]int{}}
+	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		r.mu.Lock()
+		r.asks[req.Method+" "+req.URL.Path]++
+		before := r.before
+		r.mu.Unlock()
+		if before == nil || !before(w, req) {
+			inner.ServeHTTP(w, req)
+		}
+	}))
+	t.Cleanup(s.Close)
+	r.host = strings.TrimPrefix(s.URL, "http://")
+	return r
+}
+
+func (r *fakeRegistry) intercept(f func(w http.ResponseWriter, req *http.Request) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.before = f
+}
+
+func (r *fakeRegistry) count(method, part string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for k, times := range r.asks {
+		if strings.HasPrefix(k, method+" ") && strings.Contains(k, part) {
+			n += times
+		}
+	}
+	return n
+}
+
+// client closes its connections, so that no goroutine outlives the test.
+func client(t testing.TB) remote.Option {
+	t.Helper()
+	tr := http.DefaultTransport.(*http.Transport).Clone()
+	t.Cleanup(tr.CloseIdleConnections)
+	return remote.WithTransport(tr)
+}
+
+func (r *fakeRegistry) push(t testing.TB, ref string, img v1.Image) string {
+	t.Helper()
+	full := r.host + "/" + ref
+	if err := remote.Write(must(name.ParseReference(full))(t), img, client(t)); err != nil {
+		t.Fatal(err)
+	}
+	return full
+}
+
+func TestRegistry(t *testing.T) {
+	r := newRegistry(t)
+	img := newImage(t, "base", "app")
+	ref := r.push(t, "team/web:1", img)
+	for _, ref := range []string{ref, r.host + "/team/web@" + img.digest, r.host + "/team/web:1@" + img.digest} {
+		got := find(t, Options{Registry: true}, ref)
+		img.check(t, got)
+		if got.Digest != img.digest {
+			t.Errorf("digest: got %s, want %s", got.Digest, img.digest)
+		}
+	}
+	err := findErr(t, Options{Registry: true}, r.host+"/team/web:2")
+	if !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "team/web:2 is not there") {
+		t.Errorf("got %v", err)
+	}
+	// Without leave, the network is not touched.
+	before := r.count("GET", "")
+	if err := findErr(t, Options{}, ref); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "allow the registry") {
+		t.Errorf("got %v", err)
+	}
+	if after := r.count("GET", ""); after != before {
+		t.Errorf("got %d requests without leave", after-before)
+	}
+}
+
+func TestRegistryPlatforms(t *testing.T) {
+	r := newRegistry(t)
+	arm := newImageFor(t, v1.Platform{OS: "linux", Architecture: "arm64"}, "arm")
+	amd := newImage(t, "amd")
+	index := indexOf(t, map[string]*testImage{"linux/arm64/v8": arm, "linux/amd64": amd})
+	ref := must(name.ParseReference(r.host + "/web:1"))(t)
+	if err := remote.WriteIndex(ref, index, client(t)); err != nil {
+		t.Fatal(err)
+	}
+	digest := must(index.Digest())(t).String()
+	for platform, want := range map[string]*testImage{"linux/amd64": amd, "linux/arm64": arm} {
+		for _, ref := range []string{r.host + "/web:1", r.host + "/web@" + digest} {
+			got := find(t, Options{Registry: true, Platform: platform}, ref)
+			want.check(t, got)
+			if got.Platform != platform || got.Digest != want.digest {
+				t.Errorf("got %s for %s, want %s for %s", got.Digest, got.Platform, want.digest, platform)
+			}
+		}
+	}
+	if err := findErr(t, Options{Registry: true, Platform: "linux/s390x"}, ref.Name()); !strings.Contains(err.Error(), "want linux/s390x") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Credentials come from Docker's configuration; without them the error says what to do.
+func TestRegistryLogin(t *testing.T) {
+	r := newRegistry(t)
+	img := newImage(t, "secret")
+	ref := r.push(t, "web:1", img)
+	r.intercept(func(w http.ResponseWriter, req *http.Request) bool {
+		if user, password, _ := req.BasicAuth(); user == "me" && password == "word" {
+			return false
+		}
+		w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+		http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"no"}]}`, http.StatusUnauthorized)
+		return true
+	})
+	dir := t.TempDir()
+	t.Setenv("DOCKER_CONFIG", dir)
+	if err := findErr(t, Options{Registry: true}, ref); !strings.Contains(err.Error(), "docker login "+r.host) {
+		t.Errorf("got %v, want what to do", err)
+	}
+	config := mustJSON(t, map[string]any{"auths": map[string]any{r.host: map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte("me:word"))}}})
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	img.check(t, find(t, Options{Registry: true}, ref))
+}
+
+// A credential helper is a program of Docker's protocol.
+func TestRegistryCredentialHelper(t *testing.T) {
+	r := newRegistry(t)
+	img := newImage(t, "secret")
+	ref := r.push(t, "web:1", img)
+	r.intercept(func(w http.ResponseWriter, req *http.Request) bool {
+		if user, password, _ := req.BasicAuth(); user == "helped" && password == "token" {
+			return false
+		}
+		w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+	dir := t.TempDir()
+	helper := "#!/bin/sh\nread host\nprintf '{\"ServerURL\":\"%s\",\"Username\":\"helped\",\"Secret\":\"token\"}' \"$host\"\n"
+	if err := os.WriteFile(filepath.Join(dir, "docker-credential-test"), []byte(helper), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	config := mustJSON(t, map[string]any{"credHelpers": map[string]string{r.host: "test"}})
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DOCKER_CONFIG", dir)
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	img.check(t, find(t, Options{Registry: true}, ref))
+}
+
+func TestRegistryMirrors(t *testing.T) {
+	origin, mirror, dead := newRegistry(t), newRegistry(t), newRegistry(t)
+	img := newImage(t, "web")
+	ref := origin.push(t, "team/web:1", img)
+	mirror.push(t, "hub/team/web:1", img)
+	dead.intercept(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusTeapot); return true })
+	o := Options{Registry: true, Mirrors: map[string][]string{origin.host: {dead.host, mirror.host + "/hub/"}}}
+	before := origin.count("GET", "")
+	img.check(t, find(t, o, ref))
+	if after := origin.count("GET", ""); after != before {
+		t.Errorf("the registry was asked %d times beside its mirror", after-before)
+	}
+	// What no mirror has, the registry itself is asked for.
+	other := newImage(t, "other")
+	img2 := origin.push(t, "team/other:1", other)
+	other.check(t, find(t, o, img2))
+	if err := findErr(t, o, origin.host+"/team/none:1"); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), dead.host) {
+		t.Errorf("got %v, want what the mirrors said too", err)
+	}
+	if _, err := Open(t.Context(), Options{Registry: true, Mirrors: map[string][]string{"docker.io": {"Not A Host"}}}); err == nil {
+		t.Error("a mirror that is no host: got no error")
+	}
+}
+
+// A mirror that lies about content is found out, and passed over.
+func TestRegistryMirrorLies(t *testing.T) {
+	origin, mirror := newRegistry(t), newRegistry(t)
+	img, evil := newImage(t, "web"), newImage(t, "evil")
+	ref := origin.push(t, "web:1", img)
+	mirror.push(t, "web:1", evil)
+	o := Options{Registry: true, Mirrors: map[string][]string{origin.host: {mirror.host}}}
+	mirror.intercept(func(w http.ResponseWriter, req *http.Request) bool {
+		if strings.HasSuffix(req.URL.Path, "/manifests/"+img.digest) {
+			w.Header().Set("Content-Type", string(must(evil.MediaType())(t)))
+			_, _ = w.Write(must(evil.RawManifest())(t))
+			return true
+		}
+		return false
+	})
+	img.check(t, find(t, o, strings.TrimSuffix(ref, ":1")+"@"+img.digest))
+}
+
+// A registry is a stranger: each thing it gives is compared.
+func TestRegistryLies(t *testing.T) {
+	img := newImage(t, "base", "app")
+	m := must(img.Manifest())(t)
+	swap := func(part string, body []byte) func(http.ResponseWriter, *http.Request) bool {
+		return func(w http.ResponseWriter, req *http.Request) bool {
+			if req.Method != http.MethodGet || !strings.HasSuffix(req.URL.Path, part) {
+				return false
+			}
+			w.Header().Set("Content-Type", string(m.MediaType))
+			_, _ = w.Write(body)
+			return true
+		}
+	}
+	changed := func(raw []byte) []byte { return append(raw[:len(raw)-1:len(raw)-1], ' ') }
+	layer1 := m.Layers[1].Digest.String()
+	for name, c := range map[string]struct {
+		before func(http.ResponseWriter, *http.Request) bool
+		want   string
+	}{
+		"manifest-by-digest": {swap("/manifests/"+img.digest, []byte(`{"schemaVersion":2}`)), "digest"},
+		"manifest-huge":      {swap("/manifests/"+img.digest, make([]byte, maxManifest+1)), "more than"},
+		"config":             {swap("/blobs/"+m.Config.Digest.String(), changed(must(img.RawConfigFile())(t))), "configuration"},
+		"layer":              {swap("/blobs/"+layer1, gzipped(t, tarOf(t, "evil", "x"))), "layer 1"},
+		"layer-cut":          {swap("/blobs/"+layer1, nil), "layer 1"},
+		"layer-huge": {func(w http.ResponseWriter, req *http.Request) bool {
+			if !strings.HasSuffix(req.URL.Path, "/blobs/"+layer1) {
+				return false
+			}
+			for range 64 { // no length announced
+				if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+					break
+				}
+			}
+			return true
+		}, "layer 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRegistry(t)
+			r.push(t, "web:1", img)
+			r.intercept(c.before)
+			if err := findErr(t, Options{Registry: true}, r.host+"/web@"+img.digest); !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// A connection that breaks within a layer is tried again; it counts only when all of it is right.
+func TestRegistryBrokenTransfer(t *testing.T) {
+	r := newRegistry(t)
+	img := newImage(t, "base", "app")
+	ref := r.push(t, "web:1", img)
+	layer1 := must(img.Manifest())(t).Layers[1].Digest.String()
+	var left atomic.Int32
+	r.intercept(func(w http.ResponseWriter, req *http.Request) bool {
+		if !strings.HasSuffix(req.URL.Path, "/blobs/"+layer1) || left.Add(-1) < 0 {
+			return false
+		}
+		w.Header().Set("Content-Length", "1000")
+		_, _ = w.Write([]byte{0x1f})
+		must(0, http.NewResponseController(w).Flush())(t) // the answer begins, then the connection breaks
+		panic(http.ErrAbortHandler)
+	})
+	left.Store(tries - 1)
+	img.check(t, find(t, Options{Registry: true}, ref))
+	left.Store(tries)
+	if err := findErr(t, Options{Registry: true}, ref); !strings.Contains(err.Error(), "layer 1") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Names that resolve to other machines are spoken to with TLS, whatever the registry or a redirect says.
+func TestGuardRefusesPlainHTTP(t *testing.T) {
+	g := must(newGuard([]string{"plain.example:5000"}))(t)
+	for url, refused := range map[string]bool{
+		"http://10.0.0.1/v2/":              true, // the library would take such an address for a safe one
+		"http://registry.example/v2/":      true,
+		"http://plain.example/v2/":         true,
+		"http://localhost.example/v2/":     true,
+		"http://127.0.0.1:1/v2/":           false,
+		"http://localhost:1/v2/":           false,
+		"http://[::1]:1/v2/":               false,
+		"http://plain.example:5000/v2/":    false,
+		"https://registry.example:443/v2/": false,
+	} {
+		req := must(http.NewRequestWithContext(canceled(t), http.MethodGet, url, nil))(t)
+		resp, err := g.RoundTrip(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		if got := err != nil && strings.Contains(err.Error(), "without TLS"); got != refused {
+			t.Errorf("%s: got %v, want refused: %v", url, err, refused)
+		}
+	}
+	r := newRegistry(t)
+	img := newImage(t, "web")
+	ref := r.push(t, "web:1", img)
+	r.intercept(func(w http.ResponseWriter, req *http.Request) bool {
+		if strings.Contains(req.URL.Path, "/blobs/") {
+			http.Redirect(w, req, "http://elsewhere.example"+req.URL.Path, http.StatusTemporaryRedirect)
+			return true
+		}
+		return false
+	})
+	if err := findErr(t, Options{Registry: true}, ref); !strings.Contains(err.Error(), "without TLS") {
+		t.Errorf("got %v, want that the redirect is refused", err)
+	}
+}
+
+// The wait for a registry ends with the context.
+func TestRegistryContext(t *testing.T) {
+	r := newRegistry(t)
+	asked := make(chan struct{}, 8)
+	r.intercept(func(_ http.ResponseWriter, req *http.Request) bool {
+		asked <- struct{}{}
+		<-req.Context().Done()
+		return true
+	})
+	src := open(t, Options{Registry: true})
+	ctx, cancel := cancelable(t)
+	done := make(chan error, 1)
+	go func() {
+		_, err := src.Image(ctx, r.host+"/web:1")
+		done <- err
+	}()
+	<-asked
+	cancel()
+	if err := <-done; err == nil {
+		t.Error("got no error from an ended context")
+	}
+}
