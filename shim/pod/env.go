@@ -42,7 +42,7 @@ func (p *Pod) setEnv(spec *corev1.Container, config v1.Config, own []EnvRule, at
 		v.env = putEnv(v.env, "TERM=xterm")
 	}
 	hostname := Literal(p.Hostname)
-	if p.cluster != nil && p.spec.Hostname == "" {
+	if p.cluster != nil {
 		hostname = p.cluster.Hostname
 	}
 	v.put("HOSTNAME", hostname)
@@ -165,4 +165,23 @@ func findData(kind string, all map[string]map[string]string, name string, option
 		return nil, &openError{fmt.Sprintf("%s %q is in none of the documents (--config-map takes it from a file)", kind, clip(name))}
 	}
 	return data, nil
+}
+
+// SecretVariables lists the variables whose values are those of Secrets, "CONTAINER: NAME": such a value stands in the policy,
+// which is not secret.
+func (p *Pod) SecretVariables() []string {
+	var out []string
+	for _, c := range p.containers() {
+		for _, from := range c.spec.EnvFrom {
+			if from.SecretRef != nil {
+				out = append(out, c.spec.Name+": all of "+from.SecretRef.Name)
+			}
+		}
+		for _, e := range c.spec.Env {
+			if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
+				out = append(out, c.spec.Name+": "+e.Name)
+			}
+		}
+	}
+	return out
 }

@@ -222,6 +222,15 @@ func failedContainers(r podrun.Result) error {
 }
 
 func resolvePod(ctx context.Context, p *pod.Pod, images string) ([]*pod.Container, error) {
+	store, err := openPodImages(images)
+	if err != nil {
+		return nil, err
+	}
+	return p.Resolve(ctx, store)
+}
+
+// openPodImages opens a directory of OCI layouts, the user's own where none is named.
+func openPodImages(images string) (*pod.Images, error) {
 	if images == "" {
 		var err error
 		if images, err = pod.DefaultImagesDir(); err != nil {
@@ -232,10 +241,7 @@ func resolvePod(ctx context.Context, p *pod.Pod, images string) ([]*pod.Containe
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w (name the directory of OCI layouts with --images; \"make demo\" makes out/images)", err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return p.Resolve(ctx, store)
+	return store, err
 }
 
 func layerCache(dir string) (layer.Cache, error) {

@@ -1,0 +1,120 @@
+package kube
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"unicode/utf8"
+
+	"github.com/cloister-cc/cloister/agent/initdata"
+)
+
+// The annotations by which Kata's shims hand a policy over (agent API contract, section 3.4).
+const (
+	PolicyAnnotation   = "io.katacontainers.config.agent.policy"
+	InitdataAnnotation = "io.katacontainers.config.hypervisor.cc_init_data"
+)
+
+// maxAnnotations is what the API server takes of keys and values together.
+const maxAnnotations = 256 << 10
+
+// Carrier is a policy as an annotation carries it.
+type Carrier struct {
+	Key, Value string
+	HostData   [initdata.HostDataSize]byte // what the VM must be launched with
+}
+
+// PolicyCarrier hands the policy over by itself: base64 of its text, HOST_DATA is the text's SHA-256.
+func PolicyCarrier(w *Workload, policy []byte) (Carrier, error) {
+	if _, there := w.Annotations[InitdataAnnotation]; there {
+		return Carrier{}, fmt.Errorf("%s: the template has the annotation %s already, and a VM takes one policy", w, InitdataAnnotation)
+	}
+	c := Carrier{Key: PolicyAnnotation, Value: base64.StdEncoding.EncodeToString(policy), HostData: sha256.Sum256(policy)}
+	return c, w.fits(c)
+}
+
+// InitdataCarrier hands the policy over in an initdata document: base64 of its gzip, HOST_DATA is the first 32 bytes of the
+// document's digest. What a document that the template has already holds besides the policy is kept. algorithm is "sha256",
+// "sha384" or "sha512"; "" is the present document's, or sha256.
+func InitdataCarrier(w *Workload, policy []byte, algorithm string) (Carrier, error) {
+	if _, there := w.Annotations[PolicyAnnotation]; there {
+		return Carrier{}, fmt.Errorf("%s: the template has the annotation %s already, and a VM takes one policy", w, PolicyAnnotation)
+	}
+	data := map[string]string{}
+	if value, there := w.Annotations[InitdataAnnotation]; there {
+		old, err := ReadInitdata(value)
+		if err != nil {
+			return Carrier{}, fmt.Errorf("%s: annotation %s: %w", w, InitdataAnnotation, err)
+		}
+		if maps.Copy(data, old.Data); algorithm == "" {
+			algorithm = old.Algorithm
+		}
+	}
+	if algorithm == "" {
+		algorithm = "sha256"
+	}
+	if !utf8.Valid(policy) {
+		return Carrier{}, errors.New("the policy is not UTF-8")
+	}
+	data[initdata.PolicyKey] = string(policy)
+	document, err := initdata.Build(algorithm, data)
+	if err != nil {
+		return Carrier{}, err
+	}
+	var packed bytes.Buffer
+	z, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+	if err != nil {
+		return Carrier{}, err
+	}
+	if _, err := z.Write(document.Raw); err != nil {
+		return Carrier{}, err
+	}
+	if err := z.Close(); err != nil {
+		return Carrier{}, err
+	}
+	c := Carrier{Key: InitdataAnnotation, Value: base64.StdEncoding.EncodeToString(packed.Bytes()), HostData: document.HostData()}
+	return c, w.fits(c)
+}
+
+// ReadInitdata reads the value of an initdata annotation.
+func ReadInitdata(value string) (*initdata.Document, error) {
+	packed, err := base64.StdEncoding.DecodeString(value)
+	if err != nil {
+		return nil, err
+	}
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, err
+	}
+	raw, err := io.ReadAll(io.LimitReader(z, initdata.MaxUnpacked+1))
+	if err != nil {
+		return nil, err
+	}
+	return initdata.Parse(raw)
+}
+
+// fits refuses what the API server would.
+func (w *Workload) fits(c Carrier) error {
+	size := len(c.Key) + len(c.Value)
+	for key, value := range w.Annotations {
+		if key != c.Key {
+			size += len(key) + len(value)
+		}
+	}
+	if size > maxAnnotations {
+		return fmt.Errorf("%s: its annotations would be %d bytes, want at most %d%s", w, size, maxAnnotations, hintOf(c))
+	}
+	return nil
+}
+
+func hintOf(c Carrier) string {
+	if c.Key == PolicyAnnotation {
+		return " (initdata is packed)"
+	}
+	return ""
+}
