@@ -11,19 +11,17 @@ import (
 
 // reopenRegular opens a regular file of at least size bytes once more; nil where it is anything else or cannot be opened.
 func reopenRegular(f *os.File, size int64) *os.File {
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() < size {
+		return nil
+	}
 	conn, err := f.SyscallConn()
 	if err != nil {
 		return nil
 	}
 	var again *os.File
-	err = conn.Control(func(fd uintptr) {
-		again, err = os.Open(fmt.Sprintf("/proc/self/fd/%d", fd))
-	})
-	if err != nil || again == nil {
-		return nil
-	}
-	if info, err := again.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() < size {
-		again.Close()
+	if err := conn.Control(func(fd uintptr) {
+		again, _ = os.Open(fmt.Sprintf("/proc/self/fd/%d", fd)) // without it holes are read
+	}); err != nil {
 		return nil
 	}
 	return again
