@@ -26,12 +26,14 @@ demo: setup-demo ## run a confidential pod, show its evidence, and show attacks 
 test: setup-test ## pass every test: unit with the race detector, fuzz corpora, and the suite in the VM
 	go vet ./...
 	go test -race $$(go list ./... | grep -v -e /tests/e2e -e /tests/bench)
+	go test -tags purego ./verity/internal/blockhash
 	go test -count=1 -run '^TestJudgesAgree$$' ./enforcer
 	cd tests/reference && go vet -tags rego ./... && go test -tags rego ./...
 	CLOISTER_E2E_REQUIRE=1 go test -count=1 -timeout 60m -v ./tests/e2e/...
 
 unit: setup-test ## every test but the suite in the VM
 	go test -race $$(go list ./... | grep -v -e /tests/e2e -e /tests/bench)
+	go test -tags purego ./verity/internal/blockhash
 	go test -count=1 -run '^TestJudgesAgree$$' ./enforcer
 	cd tests/reference && go test -tags rego ./...
 
