@@ -3,6 +3,7 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"os"
@@ -93,6 +94,71 @@ func TestLayerBuildVerifyRoot(t *testing.T) {
 	}
 }
 
+// A layer's root is the only thing on standard output, whatever the format and the compression, and is that of the disk.
+func TestLayerRootOfLayer(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "empty.tar")
+	if err := os.WriteFile(empty, make([]byte, 1024), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const want = "8b4842f06982817534a75bcf71865213b09dfa8313229c384e5201dadbd75e25"
+	if got, err := layerCommand(t, nil, "root", empty); err != nil || got != want {
+		t.Errorf("empty layer: got %q, %v, want %q", got, err, want)
+	}
+	var gz bytes.Buffer
+	w := gzip.NewWriter(&gz)
+	if _, err := w.Write(layerTar(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	roots := map[string]bool{}
+	for _, format := range []string{"ext4", "erofs"} {
+		disk := filepath.Join(dir, format)
+		if _, err := layerCommand(t, layerTar(t), "build", "--format", format, "-o", disk, "-"); err != nil {
+			t.Fatal(err)
+		}
+		want, err := layerCommand(t, nil, "root", disk)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := layerCommand(t, gz.Bytes(), "root", "--format", format, "-"); err != nil || got != want {
+			t.Errorf("%s: got %q, %v, want %q", format, got, err, want)
+		}
+		printed, err := layerCommand(t, layerTar(t), "root", "--format", format, "--json", "-")
+		var res layerResult
+		if err := errors.Join(err, json.Unmarshal([]byte(printed), &res)); err != nil || res.RootHash.String() != want || string(res.Format) != format {
+			t.Errorf("%s: got %s, %v, want root %q", format, printed, err, want)
+		}
+		roots[want] = true
+	}
+	if len(roots) != 2 {
+		t.Errorf("got %v, want a root a format", roots)
+	}
+}
+
+// A long layer is told of on standard error, a short one is not.
+func TestLayerProgress(t *testing.T) {
+	for size, want := range map[int]string{1 << 10: "", slowLayer: "layer.tar: 64.0 MiB in"} {
+		path := filepath.Join(t.TempDir(), "layer.tar")
+		if err := os.WriteFile(path, make([]byte, size), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out, told bytes.Buffer
+		cmd := newRoot()
+		cmd.SetArgs([]string{"layer", "root", "--format", "erofs", path})
+		cmd.SetOut(&out)
+		cmd.SetErr(&told)
+		if err := cmd.ExecuteContext(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if out.Len() != 65 || want == "" && told.Len() > 0 || !strings.HasPrefix(told.String(), want) {
+			t.Errorf("%d bytes: got %q and %q, want one root and %q", size, &out, &told, want)
+		}
+	}
+}
+
 func TestLayerVerifyFindsFlippedByte(t *testing.T) {
 	disk := filepath.Join(t.TempDir(), "disk")
 	if _, err := layerCommand(t, layerTar(t), "build", "-", "-o", disk); err != nil {
@@ -133,6 +199,12 @@ func TestLayerRefuses(t *testing.T) {
 		{"malformed-diff-id", []string{"build", "-", "-o", out, "--diff-id", "foo"}, true},
 		{"other-root", []string{"verify", disk, "--root", zeros}, false},
 		{"malformed-root", []string{"verify", disk, "--root", "xyz"}, true},
+		{"unknown-format", []string{"root", "-", "--format", "squashfs"}, true},
+		{"unknown-links", []string{"root", "-", "--hard-links", "no"}, true},
+		{"root-of-two", []string{"root", "-", "-"}, true},
+		{"format-of-a-disk", []string{"root", disk, "--format", "ext4"}, true},
+		{"root-of-an-absent-layer", []string{"root", filepath.Join(dir, "absent")}, false},
+		{"root-of-other-diff-id", []string{"root", "-", "--diff-id", "sha256:" + zeros}, false},
 		{"verify-nothing", []string{"verify"}, true},
 		{"root-of-no-disk", []string{"root", os.Args[0]}, false},
 	}

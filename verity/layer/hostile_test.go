@@ -60,8 +60,12 @@ func sparse(t testing.TB, name string, size int64) []byte {
 	// archive/tar writes no sparse files: the records are put together here.
 	records := ""
 	for _, kv := range [][2]string{
-		{"GNU.sparse.major", "0"}, {"GNU.sparse.minor", "1"}, {"GNU.sparse.name", name}, {"GNU.sparse.size", fmt.Sprint(size)},
-		{"GNU.sparse.numblocks", "1"}, {"GNU.sparse.map", "0,3"},
+		{"GNU.sparse.major", "0"},
+		{"GNU.sparse.minor", "1"},
+		{"GNU.sparse.name", name},
+		{"GNU.sparse.size", fmt.Sprint(size)},
+		{"GNU.sparse.numblocks", "1"},
+		{"GNU.sparse.map", "0,3"},
 	} {
 		line := fmt.Sprintf(" %s=%s\n", kv[0], kv[1])
 		n := len(line)

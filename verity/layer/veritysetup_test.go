@@ -81,9 +81,11 @@ func TestCacheContainerdLayout(t *testing.T) {
 		t.Errorf("again: %v, layer opened %d times, want once", err, calls.Load())
 	}
 	for name, damage := range map[string]func() error{
-		"missing":    func() error { return os.Remove(path + ".dmverity") },
-		"other-root": func() error { return os.WriteFile(path+".dmverity", []byte(`{"roothash":"00","hashoffset":4096}`), 0o644) },
-		"no-json":    func() error { return os.WriteFile(path+".dmverity", []byte(`junk`), 0o644) },
+		"missing": func() error { return os.Remove(path + ".dmverity") },
+		"other-root": func() error {
+			return os.WriteFile(path+".dmverity", []byte(`{"roothash":"00","hashoffset":4096}`), 0o644)
+		},
+		"no-json": func() error { return os.WriteFile(path+".dmverity", []byte(`junk`), 0o644) },
 	} {
 		t.Run("sidecar-"+name, func(t *testing.T) {
 			if err := damage(); err != nil {
