@@ -19,6 +19,7 @@ func newPolicyCommand() *cobra.Command {
 		Short: "Write, read, check and try the policy of a pod",
 	})
 	cmd.AddCommand(
+		newPolicyDefaultsCommand(),
 		newPolicyDiffCommand(),
 		newPolicyExplainCommand(),
 		newPolicyGenerateCommand(),

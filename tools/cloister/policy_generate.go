@@ -1,136 +1,118 @@
 package main
 
 import (
-	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/cloister-cc/cloister/shim/pod"
 	"github.com/cloister-cc/cloister/tools/cloister/policygen"
-	"github.com/cloister-cc/cloister/verity/layer"
 )
 
+// policyGenerate is one call of the command: exactly one of its halves does the work.
 type policyGenerate struct {
-	file, images, cache, out string
-	base64, json             bool
-	options                  policygen.Options
-}
-
-// policyResult is what --json prints.
-type policyResult struct {
-	SHA256     string `json:"sha256"`    // of the text, in hex: HOST_DATA
-	HostData   string `json:"host_data"` // base64
-	HexData    string `json:"host_data_hex"`
-	APIVersion string `json:"api_version"`
-	Bytes      int    `json:"bytes"`
-	Output     string `json:"output,omitempty"`
-	Policy     string `json:"policy,omitempty"` // base64, when it was not written to a file
+	pod   podGenerate
+	group groupGenerate
 }
 
 func newPolicyGenerateCommand() *cobra.Command {
 	var g policyGenerate
 	cmd := &cobra.Command{
-		Use:   "generate -f POD [--images DIR] [-o FILE]",
-		Short: "Write the policy that allows one pod and nothing else",
-		Long: `Generate writes the ACI policy (Rego) of a Kubernetes Pod to standard output or a file, and its SHA-256, which is the
-HOST_DATA of a VM that runs the pod, to standard error. Layers are converted once and kept in the cache, because their
-root hashes are part of the policy.
+		Use:   "generate -f POD | -a TEMPLATE | -i CONFIG | --virtual-node-yaml YAML | --image REF | --with-containers JSON",
+		Short: "Write the policy that allows a deployment and nothing else",
+		Long: `Generate writes the ACI policy (Rego) of a deployment. Its SHA-256 is the HOST_DATA of a VM that runs it.
 
-Annotations add what a Pod has no field for: io.cloister.exec/CONTAINER (JSON list of commands that may be executed),
-io.cloister.env/CONTAINER (JSON list of {"pattern", "strategy": "string" or "re2", "required"} for variables whose value is
-known at run time only), io.cloister.grants/CONTAINER (attest).`,
+With -f it is that of a Kubernetes document, on standard output or in a file, HOST_DATA on standard error. Layers are
+converted once and kept in the cache. Annotations add what a Pod has no field for: io.cloister.exec/CONTAINER (JSON list of
+commands that may be executed), io.cloister.env/CONTAINER (JSON list of {"pattern", "strategy": "string" or "re2", "required"}
+for variables whose value is known at run time only), io.cloister.grants/CONTAINER (attest).
+
+With the other sources it is what az confcom acipolicygen writes, at the age that --compat names. A deployment template (-a)
+or virtual-node document gets the policy in its place unless another output is asked for; a template of several groups has
+several policies. Parameters without a value become patterns, each of which has to be approved.
+
+Images come from the lock file (--lock), then from --images, --tar and --containerd, then from their registry. With --locked
+nothing but the lock file is asked, with --offline no registry.`,
 		Example: `  cloister policy generate -f demo/pod.yaml --images out/images -o policy.rego
-  cloister policy generate -f demo/pod.yaml --images out/images --base64
-  cloister policy generate -f demo/pod.yaml --images out/images -o policy.rego --json`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return &usageError{fmt.Errorf("policy generate: unexpected argument %q", args[0])}
-			}
-			return g.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
-		},
+  cloister policy generate -a template.json -p parameters.json
+  cloister policy generate -a template.json --save-lock --explain
+  cloister policy generate --lock cloister.lock.json --compat confcom-2 -a template.json --outraw
+  cloister policy generate --image registry.example/app:1 --base64`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return g.run(cmd) },
 	}
 	f := cmd.Flags()
-	f.StringVarP(&g.file, "file", "f", "", "Pod document")
-	f.StringVar(&g.images, "images", "", "directory of OCI layouts (default "+pod.ImagesDirName+" in the user's data directory)")
-	f.StringVar(&g.cache, "cache", "", "directory of converted layers (default cloister/layers in the user's cache directory)")
-	f.StringVarP(&g.out, "output", "o", "", "file to write, instead of standard output")
-	f.BoolVar(&g.base64, "base64", false, "write the policy in base64, as annotations carry it")
-	f.BoolVar(&g.json, "json", false, "print the result as JSON")
-	f.StringVar(&g.options.APIVersion, "api-version", policygen.DefaultAPIVersion, "API version: "+strings.Join(policygen.APIVersions(), " or "))
-	f.BoolVar(&g.options.NoStdio, "no-stdio", false, "keep the containers' output inside the VM")
-	f.BoolVar(&g.options.DropUnlistedEnv, "drop-unlisted-env", false, "drop variables that the policy does not list, instead of refusing the container")
-	f.BoolVar(&g.options.AllowLogs, "allow-runtime-logging", false, "let the host read the agent's log")
-	f.BoolVar(&g.options.AllowStacks, "allow-dump-stacks", false, "let the host read the agent's stacks")
+	g.pod.bind(f)
+	g.group.bind(f)
+	g.group.bindOutput(f)
+	f.StringVarP(&g.pod.out, "output", "o", "", "file to write the policy to, instead of standard output or the template")
+	f.StringVar(&g.pod.images, "images", "", "directory of OCI layouts (with -f: default "+pod.ImagesDirName+" in the user's data directory)")
+	f.StringVar(&g.pod.cache, "cache", "", "directory of what is known of layers (default in the user's cache directory)")
+	f.BoolVar(&g.pod.base64, "base64", false, "write the policy in base64, as templates and annotations carry it")
+	f.BoolVar(&g.pod.json, "json", false, "print the result as JSON")
 	return cmd
 }
 
-func (g *policyGenerate) run(ctx context.Context, stdout, stderr io.Writer) error {
-	if g.file == "" {
-		return &usageError{errors.New("policy generate: no Pod document given (-f FILE)")}
+func (g *podGenerate) bind(f *pflag.FlagSet) {
+	f.StringVarP(&g.file, "file", "f", "", "Kubernetes document")
+	f.StringVar(&g.options.APIVersion, "api-version", policygen.DefaultAPIVersion, "with -f: API version, "+strings.Join(policygen.APIVersions(), " or "))
+	f.BoolVar(&g.options.NoStdio, "no-stdio", false, "with -f: keep the containers' output inside the VM")
+	f.BoolVar(&g.options.DropUnlistedEnv, "drop-unlisted-env", false, "with -f: drop variables that the policy does not list, instead of refusing the container")
+	f.BoolVar(&g.options.AllowLogs, "allow-runtime-logging", false, "with -f: let the host read the agent's log")
+	f.BoolVar(&g.options.AllowStacks, "allow-dump-stacks", false, "with -f: let the host read the agent's stacks")
+}
+
+func (g *policyGenerate) run(cmd *cobra.Command) error {
+	sources := append(g.group.sources(), givenFlags(cmd, "file")...)
+	switch {
+	case len(sources) == 0:
+		return usage(cmd, "no Pod document given (-f FILE), and no other source: -a, -i, --virtual-node-yaml, --image, --with-containers")
+	case len(sources) > 1:
+		return usage(cmd, "%s are given, want one source", strings.Join(sources, " and "))
 	}
-	if !slices.Contains(policygen.APIVersions(), g.options.APIVersion) {
-		return &usageError{fmt.Errorf("policy generate: --api-version is %q, want %s", g.options.APIVersion, strings.Join(policygen.APIVersions(), " or "))}
+	// A flag that would do nothing is one that the user thinks does something.
+	podOnly := []string{"api-version", "no-stdio", "drop-unlisted-env", "allow-runtime-logging", "allow-dump-stacks"}
+	if g.pod.file != "" {
+		if err := refuseFlags(cmd, "with -f", func(name string) bool {
+			return !slices.Contains(append(podOnly, "file", "output", "images", "cache", "base64", "json"), name)
+		}); err != nil {
+			return err
+		}
+		return g.pod.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 	}
-	text, err := g.generate(ctx)
-	if err != nil {
+	if err := refuseFlags(cmd, "with "+sources[0], func(name string) bool { return slices.Contains(podOnly, name) }); err != nil {
 		return err
 	}
-	digest := sha256.Sum256(text)
-	result := policyResult{
-		SHA256: hex.EncodeToString(digest[:]), HostData: base64.StdEncoding.EncodeToString(digest[:]), HexData: hex.EncodeToString(digest[:]),
-		APIVersion: g.options.APIVersion, Bytes: len(text), Output: g.out,
+	g.group.out, g.group.base64, g.group.json = g.pod.out, g.pod.base64, g.pod.json
+	g.group.images, g.group.cache = g.pod.images, g.pod.cache
+	return g.group.run(cmd)
+}
+
+// givenFlags returns those of the flags that were given, as the user writes them.
+func givenFlags(cmd *cobra.Command, names ...string) []string {
+	var out []string
+	for _, n := range names {
+		if cmd.Flags().Changed(n) {
+			out = append(out, "--"+n)
+		}
 	}
-	written := text
-	if g.base64 {
-		written = []byte(base64.StdEncoding.EncodeToString(text) + "\n")
-	}
-	switch {
-	case g.out != "":
-		err = os.WriteFile(g.out, written, 0o644)
-	case g.json:
-		result.Policy = base64.StdEncoding.EncodeToString(text)
-	default:
-		_, err = stdout.Write(written)
-	}
-	if err != nil {
-		return fmt.Errorf("policy generate: %w", err)
-	}
-	if g.json {
-		return encodeJSON(stdout, result)
-	}
-	_, err = fmt.Fprintf(stderr, "HOST_DATA %s\n", result.SHA256)
+	return out
+}
+
+func refuseFlags(cmd *cobra.Command, when string, refused func(name string) bool) error {
+	var err error
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if err == nil && refused(f.Name) {
+			err = usage(cmd, "--%s does nothing %s", f.Name, when)
+		}
+	})
 	return err
 }
 
-func (g *policyGenerate) generate(ctx context.Context) ([]byte, error) {
-	p, err := pod.Load(g.file)
-	if err != nil {
-		return nil, err
-	}
-	containers, err := resolvePod(ctx, p, g.images)
-	if err != nil {
-		return nil, err
-	}
-	cache, err := layerCache(g.cache)
-	if err != nil {
-		return nil, err
-	}
-	return policygen.Generate(ctx, containers, cachedRoots(cache), g.options)
-}
-
-// cachedRoots converts each layer once; the launcher plugs the same files later.
-func cachedRoots(cache layer.Cache) policygen.Roots {
-	return func(ctx context.Context, l pod.Layer) (string, error) {
-		_, root, err := cache.Get(ctx, l.DiffID, l.Open)
-		return root.String(), err
-	}
+func usage(cmd *cobra.Command, format string, args ...any) error {
+	return &usageError{errors.New(commandName(cmd) + ": " + fmt.Sprintf(format, args...))}
 }

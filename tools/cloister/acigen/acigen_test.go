@@ -171,7 +171,7 @@ func TestGivenContainers(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"unknown-member": {`{"layers":["` + root(1) + `"],"privileged":true}`, `unknown field "privileged"`},
 		"no-layers":      {`{"command":["/a"]}`, "layers is empty"},
-		"two":            {string(text) + string(text), "more than one JSON value"},
+		"two":            {string(text) + string(text), "after top-level value"},
 		"upper-case":     {`{"layers":["` + strings.Repeat("AB", 32) + `"]}`, "lower-case"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,14 +1,14 @@
 package defaults
 
 import (
-	"bytes"
 	"embed"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"path"
 	"slices"
 	"strings"
+
+	kjson "sigs.k8s.io/json"
 )
 
 //go:embed data/levels/*.json data/defaults/*.json
@@ -90,17 +90,14 @@ func Parse(text []byte) (*Defaults, error) {
 	return &d, nil
 }
 
-// Decode reads one JSON value and nothing after it, without members that the type has not.
+// Decode reads one JSON value and nothing after it. A member that the type has not, that is there twice or is spelled in
+// another case is an error.
 func Decode(text []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return err
+	strict, err := kjson.UnmarshalStrict(text, into)
+	if err == nil && len(strict) > 0 {
+		err = strict[0]
 	}
-	if d.More() {
-		return fmt.Errorf("more than one JSON value")
-	}
-	return nil
+	return err
 }
 
 func file(dir, name string) ([]byte, error) {

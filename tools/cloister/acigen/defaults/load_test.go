@@ -78,7 +78,8 @@ func TestParseRefuses(t *testing.T) {
 		{"no-equals", `"TERM=xterm"`, `"TERM"`, `no "="`},
 		{"pause-root", `"16b514057a06`, `"16B514057a06`, "pause_container: layers[0]"},
 		{"mount", `"destination": "/etc/resolv.conf"`, `"destination": ""`, "destination, source or type"},
-		{"issuer", `"issuer": "did`, `"issuer": "", "feed": "did`, "issuer"},
+		{"issuer", `"issuer": "did:x509:0:sha256:I__iuL25oXEVFdTP_aBLx_eT1RPHbCQ_ECBQfYZpt9s::eku:1.3.6.1.4.1.311.76.59.1.3"`, `"issuer": ""`, "issuer"},
+		{"twice", `"version": 1`, `"version": 1, "version": 1`, "duplicate field"},
 		{"not-json", `{`, `x`, "invalid character"},
 	}
 	for _, c := range cases {
