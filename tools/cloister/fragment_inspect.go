@@ -108,9 +108,9 @@ func (out inspectedFragment) verdict(name string) error {
 func printFragment(w io.Writer, out inspectedFragment, now time.Time) error {
 	p := &printer{w: w}
 	r := out.Report
-	signature := "holds, " + r.Algorithm
+	signature, proven := "holds, "+r.Algorithm, ""
 	if !r.Valid {
-		signature = "REFUSED: " + r.Problem
+		signature, proven = "REFUSED: "+r.Problem, " (not proven)"
 	}
 	loads := "yes, where a policy allows the issuer and feed"
 	switch {
@@ -123,9 +123,9 @@ func printFragment(w io.Writer, out inspectedFragment, now time.Time) error {
 		{"document", fmt.Sprintf("%d bytes, SHA-256 %s", r.Size, r.SHA256)},
 		{"media type", fmt.Sprintf("%s, of %s", r.MediaType, orNoVersion(r.ContentType))},
 		{"signature", signature},
-		{"issuer", orNoVersion(r.Issuer)},
-		{"feed", orNoVersion(r.Feed)},
-		{"svn", fmt.Sprintf("%s, in the header %s", orUnknown(r.SVN), headerSVN(r.HeaderSVN))},
+		{"issuer", orNoVersion(r.Issuer) + proven},
+		{"feed", orNoVersion(r.Feed) + proven},
+		{"svn", fmt.Sprintf("%s, %s in the header", orUnknown(r.SVN), headerSVN(r.HeaderSVN))},
 		{"namespace", orNoVersion(r.Namespace)},
 		{"framework", orUnknown(r.FrameworkVersion)},
 		{"loads", loads},
@@ -158,7 +158,7 @@ func (p *printer) certificates(r *fragmentgen.Report, now time.Time) {
 		rows = append(rows, []string{c.Subject, c.Key, c.NotBefore.Format(time.DateOnly), until, c.SHA256})
 	}
 	p.section("certificates, leaf first", rows)
-	if len(r.DIDs) > 0 {
+	if r.Valid && len(r.DIDs) > 0 {
 		p.line("")
 		p.line("a policy can name this signer")
 		for _, did := range r.DIDs {
