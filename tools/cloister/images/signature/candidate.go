@@ -17,6 +17,7 @@ const (
 	simpleSigning     = "application/vnd.dev.cosign.simplesigning.v1+json"
 	cosignArtifact    = "application/vnd.dev.cosign.artifact.sig.v1+json"
 	bundlePrefix      = "application/vnd.dev.sigstore.bundle"
+	emptyConfig       = "application/vnd.oci.empty.v1+json"
 	notationArtifact  = "application/vnd.cncf.notary.signature"
 	envelopeJWS       = "application/jose+json"
 	envelopeCOSE      = "application/cose"
@@ -121,7 +122,8 @@ type wanted map[string]bool
 func (g *gathered) referrer(ctx context.Context, d v1.Descriptor, store images.Store, want wanted) error {
 	where := "referrer " + d.Digest.String()
 	switch t := d.ArtifactType; {
-	case t == "", t == notationArtifact, t == cosignArtifact:
+	case t == "", t == emptyConfig, t == notationArtifact, t == cosignArtifact:
+		// A registry that does not tell kinds of artifacts answers nothing, or the media type of their configuration.
 	case strings.HasPrefix(t, bundlePrefix):
 		if p := d.Annotations[predicateTypeNote]; p != "" && !want[p] {
 			g.note("%s: is an attestation of type %s, which nobody asked for", where, quote(p))

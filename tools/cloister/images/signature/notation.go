@@ -47,11 +47,17 @@ func newNotationCheck(r Requirement, now func() time.Time) (*notationCheck, erro
 	if err != nil {
 		return nil, fmt.Errorf("tsa: %w", err)
 	}
-	if stampers != nil {
-		n.stampers = x509.NewCertPool()
-		for _, c := range stampers {
-			n.stampers.AddCert(c)
+	for _, c := range stampers {
+		if !c.IsCA {
+			continue // a stamper's own certificate comes with its stamps
 		}
+		if n.stampers == nil {
+			n.stampers = x509.NewCertPool()
+		}
+		n.stampers.AddCert(c)
+	}
+	if stampers != nil && n.stampers == nil {
+		return nil, fmt.Errorf("tsa: %s holds no certificate of a CA", r.values["tsa"])
 	}
 	return n, nil
 }

@@ -28,6 +28,7 @@ type place struct {
 	referrers []v1.Descriptor
 	err       error // answers everything with it
 	asked     int
+	subject   *v1.Descriptor // of the image that was put last
 }
 
 func newPlace() *place {
@@ -75,7 +76,9 @@ func hash(digest string) v1.Hash {
 func (p *place) image() string {
 	raw := []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","size":2,"digest":"` +
 		digestOf([]byte("{}")) + `"},"layers":[]}`)
-	return p.put("", types.OCIManifestSchema1, raw)
+	digest := p.put("", types.OCIManifestSchema1, raw)
+	p.subject = &v1.Descriptor{MediaType: types.OCIManifestSchema1, Size: int64(len(raw)), Digest: hash(digest)}
+	return digest
 }
 
 func (p *place) put(tag string, media types.MediaType, raw []byte) string {
@@ -95,10 +98,14 @@ func (p *place) blob(media types.MediaType, raw []byte, annotations map[string]s
 
 // artifact stores a manifest of signatures, under a tag or as a referrer.
 func (p *place) artifact(tag, artifactType string, annotations map[string]string, layers ...v1.Descriptor) {
-	raw, err := json.Marshal(map[string]any{
+	doc := map[string]any{
 		"schemaVersion": 2, "mediaType": types.OCIManifestSchema1, "artifactType": artifactType,
 		"config": p.blob("application/vnd.oci.empty.v1+json", []byte("{}"), nil), "layers": layers, "annotations": annotations,
-	})
+	}
+	if tag == "" {
+		doc["subject"] = p.subject
+	}
+	raw, err := json.Marshal(doc)
 	if err != nil {
 		panic(err)
 	}
