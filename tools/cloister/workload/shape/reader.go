@@ -230,3 +230,8 @@ func (v Value) Whole() *int64 {
 	}
 	return &n
 }
+
+// As is another value of the same document, read by another table.
+func (v Value) As(n *tree.Node, s *Spec, path string) Value {
+	return Value{reader: v.reader, node: n, spec: s, path: path}
+}
