@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"strings"
 
@@ -24,7 +23,8 @@ const (
 // archive is a tar file of images: an OCI layout, what `docker save` writes (which since version 25 is both), or the older
 // form, which has only a manifest.json. The file's headers are read once; blobs are read where they lie.
 type archive struct {
-	f     *os.File
+	r     io.ReaderAt
+	file  io.Closer
 	name  string
 	only  string // the one reference that this archive was named for
 	files map[string]section
@@ -39,14 +39,28 @@ func openArchive(name, only string) (*archive, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open archive: %w", err)
 	}
-	a := &archive{f: f, name: name, only: only, files: map[string]section{}, links: map[string]string{}}
-	if err := a.index(f); err != nil {
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open archive: %w", err)
+	}
+	a, err := newArchive(f, info.Size())
+	if err != nil {
 		f.Close()
 		return nil, fmt.Errorf("open archive %q: %w", name, err)
 	}
+	a.file, a.name, a.only = f, name, only
+	return a, nil
+}
+
+// newArchive reads an archive's table.
+func newArchive(r io.ReaderAt, size int64) (*archive, error) {
+	a := &archive{r: r, files: map[string]section{}, links: map[string]string{}}
+	if err := a.index(io.NewSectionReader(r, 0, size)); err != nil {
+		return nil, err
+	}
 	if !a.has(layoutFile) && !a.has(manifestFile) {
-		f.Close()
-		return nil, fmt.Errorf("open archive %q: got neither %s nor %s in it, want an OCI layout or what docker save writes", name, layoutFile, manifestFile)
+		return nil, fmt.Errorf("got neither %s nor %s in it, want an OCI layout or what docker save writes", layoutFile, manifestFile)
 	}
 	return a, nil
 }
@@ -120,7 +134,7 @@ func refuseCompressed(f io.ReadSeeker) error {
 
 func (a *archive) String() string { return fmt.Sprintf("archive %q", a.name) }
 
-func (a *archive) Close() error { return a.f.Close() }
+func (a *archive) Close() error { return a.file.Close() }
 
 func (a *archive) has(name string) bool { _, ok := a.files[name]; return ok }
 
@@ -140,7 +154,7 @@ func (a *archive) at(name string) (section, error) {
 	return section{}, fmt.Errorf("file %s: got more than %d links", quote(name), maxLinks)
 }
 
-func (a *archive) reader(s section) io.Reader { return io.NewSectionReader(a.f, s.offset, s.size) }
+func (a *archive) reader(s section) io.Reader { return io.NewSectionReader(a.r, s.offset, s.size) }
 
 // read reads a whole file of the archive that is at most limit bytes.
 func (a *archive) read(name string, limit int64) ([]byte, error) {

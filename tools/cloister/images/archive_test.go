@@ -77,14 +77,12 @@ func TestSavedByOthers(t *testing.T) {
 func TestSavedBothForms(t *testing.T) {
 	img := newImage(t, "base", "app")
 	dir := writeLayout(t, t.TempDir(), map[string]*testImage{"docker.io/library/web:1": img})
-	index := blobPath(dir, img.digest)
 	config := must(img.ConfigName())(t)
 	m := must(img.Manifest())(t)
 	list := []saved{{Config: "blobs/sha256/" + config.Hex, RepoTags: []string{"web:1", "old:1"}}}
 	for _, l := range m.Layers {
 		list[0].Layers = append(list[0].Layers, "blobs/sha256/"+l.Digest.Hex)
 	}
-	_ = index
 	for name, file := range map[string]string{
 		"oci":  dirTar(t, dir),
 		"both": dirTar(t, dir, entry{name: manifestFile, body: mustJSON(t, list)}),
@@ -238,11 +236,10 @@ func FuzzArchive(f *testing.F) {
 	}
 	ref := must(parseReference("web:1"))(f)
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		a, err := openArchive(writeFixture(t, raw), "")
+		a, err := newArchive(bytes.NewReader(raw), int64(len(raw)))
 		if err != nil {
 			return
 		}
-		defer a.Close()
 		for name, s := range a.files {
 			if s.offset < 0 || s.size < 0 || s.offset+s.size > int64(len(raw)) {
 				t.Errorf("file %q: got %+v in %d bytes", name, s, len(raw))

@@ -357,3 +357,12 @@ func TestRegistryContext(t *testing.T) {
 		t.Error("got no error from an ended context")
 	}
 }
+
+// refuseReferrers answers as registries did before there was such an interface.
+func refuseReferrers(w http.ResponseWriter, req *http.Request) bool {
+	if strings.Contains(req.URL.Path, "/referrers/") {
+		http.NotFound(w, req)
+		return true
+	}
+	return false
+}
