@@ -133,7 +133,7 @@ func envValue(v shape.Value) (workload.Text, bool) {
 	out := workload.Text{Origin: v.Origin()}
 	var said int
 	if t := value.Text(); t != nil {
-		out = *t
+		out = workload.Placeholder(*t)
 		said++
 	}
 	if t := secure.Text(); t != nil {

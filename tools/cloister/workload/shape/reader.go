@@ -147,12 +147,12 @@ func (v Value) Known() string {
 // Secret says that the value must not be shown.
 func (v Value) Secret() bool { return v.Is() && v.node.Secret }
 
-// Texts returns an array of strings; nil where there is none.
+// Texts returns an array of strings; nil where there is none, or none in it.
 func (v Value) Texts() []workload.Text {
 	if !v.Is() {
 		return nil
 	}
-	out := []workload.Text{}
+	var out []workload.Text
 	for _, item := range v.Items() {
 		if t := item.Text(); t != nil {
 			out = append(out, *t)

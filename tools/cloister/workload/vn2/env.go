@@ -100,7 +100,7 @@ func (r *podReader) env(e *environment, v shape.Value) {
 		}
 		out.Value, out.Secret = text, from.Get("secretKeyRef").Is()
 	case value.Is():
-		out.Value = expand(*value.Text(), e.get)
+		out.Value = workload.Placeholder(expand(*value.Text(), e.get))
 		out.Secret = r.usesSecret(e, value.Known())
 	default:
 		out.Value = workload.Text{Origin: v.Origin()}
