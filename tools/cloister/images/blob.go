@@ -19,7 +19,7 @@ const (
 	maxConfig      = 4 << 20
 	maxLayoutIndex = 32 << 20
 	maxLayers      = 500 // overlayfs stacks no more
-	maxLayerBlob   = 128 << 30
+	maxLayerBlob   = 64 << 30
 )
 
 // errContent says that bytes are not the ones that their digest or size names.

@@ -245,7 +245,7 @@ func (r *Resolver) WriteLock(path string) error {
 type lockedError struct{ reference, lock string }
 
 func (e *lockedError) Error() string {
-	return fmt.Sprintf("image %s: lock file %q has no entry for it, and nothing is looked up with --locked (add it by running the same command once without --locked, where the image can be found)",
+	return fmt.Sprintf("image %s: lock file %q has no entry for it, and nothing is looked up with --locked (to add it, run the same command once without --locked, where the image can be found; policy generate writes the file with --save-lock)",
 		quote(e.reference), e.lock)
 }
 
