@@ -109,11 +109,18 @@ var (
 		"minValue", "pattern", "prefixItems", "properties", "sealed"))...)
 )
 
-// Fields returns what Read understands of a template: the document, and below resources[] a group.
+// Fields returns what Read understands of a template: the document, and below resources[] a group; deployments have a prefix.
 func Fields() []workload.Field {
 	fields := append(document.Fields(""), parameter.Fields("parameters.*")...)
 	fields = append(fields, resource.Fields("resources[]")...)
-	return append(fields, deployment.Fields("resources[](deployments)")...)
+	return append(fields, prefixed("deployments: ", deployment.Fields("resources[]"))...)
+}
+
+func prefixed(prefix string, fields []workload.Field) []workload.Field {
+	for i := range fields {
+		fields[i].Path = prefix + fields[i].Path
+	}
+	return fields
 }
 
 // ParametersFields returns what Read understands of a parameters file.
