@@ -2,11 +2,14 @@ package signature
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/cloister-cc/cloister/tools/cloister/images"
 )
@@ -36,6 +39,21 @@ func (t *target) names(digest string) error {
 		return fmt.Errorf("is of %s, not of %s", quote(digest), strings.Join(t.digests, " or "))
 	}
 	return nil
+}
+
+// manifest reads the bytes that a digest names.
+func (t *target) manifest(ctx context.Context, digest string) (v1.Descriptor, []byte, error) {
+	if t.store == nil {
+		return v1.Descriptor{}, nil, errors.New("read the manifest that is signed: there is no place to ask")
+	}
+	d, raw, err := t.store.Manifest(ctx, digest)
+	if err != nil {
+		return d, nil, fmt.Errorf("read the manifest that is signed: %w", err)
+	}
+	if sum := fmt.Sprintf("sha256:%x", sha256.Sum256(raw)); sum != digest {
+		return d, nil, fmt.Errorf("manifest: its bytes have the digest %s, want %s", sum, digest)
+	}
+	return d, raw, nil
 }
 
 // parseDigest takes a SHA-256 digest apart: nothing else names an image here.

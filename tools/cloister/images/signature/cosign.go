@@ -1,6 +1,8 @@
 package signature
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 
@@ -16,25 +18,37 @@ var statementTypes = map[string]bool{
 
 // verifyBundle verifies a Sigstore bundle over one of the target's digests: a statement of the predicate type with the image as
 // its subject, or a signature over the manifest's bytes. options say who must have signed.
-func verifyBundle(v *verify.Verifier, raw []byte, t *target, predicate string, options ...verify.PolicyOption) (result *verify.VerificationResult, err error) {
+func verifyBundle(ctx context.Context, v *verify.Verifier, raw []byte, t *target, predicate string, options ...verify.PolicyOption) (result *verify.VerificationResult, err error) {
 	defer recoverAs(&err)
 	var b bundle.Bundle
 	if err := b.UnmarshalJSON(raw); err != nil {
 		return nil, fmt.Errorf("not a bundle: %w", err)
 	}
 	var problems []error
-	for _, text := range t.digests {
-		digest, err := parseDigest(text)
+	for _, digest := range t.digests {
+		artifact, err := t.artifact(ctx, digest, b.GetMessageSignature() != nil)
 		if err != nil {
 			return nil, err
 		}
-		result, err := v.Verify(&b, verify.NewPolicy(verify.WithArtifactDigest("sha256", digest), options...))
+		result, err := v.Verify(&b, verify.NewPolicy(artifact, options...))
 		if err == nil {
 			return result, checkStatement(result, predicate)
 		}
 		problems = append(problems, err)
 	}
 	return nil, errors.Join(problems...)
+}
+
+// artifact shows an image to sigstore-go. A bare signature is verified over the manifest's bytes, never over the digest alone:
+// pure Ed25519 has no digest to verify, and version 1.3.0 then takes a signature over an empty message for any digest, if the key
+// is not its own type.
+func (t *target) artifact(ctx context.Context, digest string, bare bool) (verify.ArtifactPolicyOption, error) {
+	if bare {
+		_, manifest, err := t.manifest(ctx, digest)
+		return verify.WithArtifact(bytes.NewReader(manifest)), err
+	}
+	sum, err := parseDigest(digest)
+	return verify.WithArtifactDigest("sha256", sum), err
 }
 
 // checkStatement tells a signature from an attestation: a statement that the image fails its tests is signed too.

@@ -106,7 +106,7 @@ func (c *identityCheck) takes(s images.Signer) bool {
 		c.subject.matches(s.Identity[:i]) && c.issuer.matches(s.Identity[i+len(via):])
 }
 
-func (c *identityCheck) judge(_ context.Context, cand candidate, t *target) (images.Signer, error) {
+func (c *identityCheck) judge(ctx context.Context, cand candidate, t *target) (images.Signer, error) {
 	var summary *certificate.Summary
 	var err error
 	switch {
@@ -114,7 +114,7 @@ func (c *identityCheck) judge(_ context.Context, cand candidate, t *target) (ima
 		summary, err = c.simple(cand.simple, t)
 	case cand.bundle != nil:
 		var result *verify.VerificationResult
-		if result, err = verifyBundle(c.verifier, cand.bundle, t, c.predicate, verify.WithCertificateIdentity(c.policy)); err == nil {
+		if result, err = verifyBundle(ctx, c.verifier, cand.bundle, t, c.predicate, verify.WithCertificateIdentity(c.policy)); err == nil {
 			summary = result.Signature.Certificate
 		}
 	default:

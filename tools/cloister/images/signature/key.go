@@ -112,13 +112,13 @@ func (k *keyCheck) takes(s images.Signer) bool {
 	return s.Kind == string(kindCosign) && s.Identity == k.identity && k.predicate == signPredicate
 }
 
-func (k *keyCheck) judge(_ context.Context, c candidate, t *target) (images.Signer, error) {
+func (k *keyCheck) judge(ctx context.Context, c candidate, t *target) (images.Signer, error) {
 	signer := images.Signer{Kind: string(kindCosign), Identity: k.identity}
 	switch {
 	case c.simple != nil:
 		return signer, k.simple(c.simple, t)
 	case c.bundle != nil:
-		return signer, k.bundle(c.bundle, t)
+		return signer, k.bundle(ctx, c.bundle, t)
 	}
 	return signer, errOther
 }
@@ -140,10 +140,10 @@ func (k *keyCheck) simple(s *simpleSignature, t *target) error {
 	return fmt.Errorf("does not verify with %s", k.identity)
 }
 
-func (k *keyCheck) bundle(raw []byte, t *target) error {
+func (k *keyCheck) bundle(ctx context.Context, raw []byte, t *target) error {
 	var err error
 	for _, w := range k.ways {
-		if _, err = verifyBundle(w.bundles, raw, t, k.predicate, verify.WithKey()); err == nil {
+		if _, err = verifyBundle(ctx, w.bundles, raw, t, k.predicate, verify.WithKey()); err == nil {
 			return nil
 		}
 	}

@@ -2,7 +2,6 @@ package signature
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -222,16 +221,10 @@ func (t *target) describedBy(ctx context.Context, d *targetDescriptor) error {
 	if err := t.names(d.Digest); err != nil {
 		return err
 	}
-	if t.store == nil {
-		return errors.New("no manifest to compare size and media type with")
-	}
-	have, raw, err := t.store.Manifest(ctx, d.Digest)
-	if err != nil {
-		return fmt.Errorf("read the manifest that is signed: %w", err)
-	}
-	switch sum := fmt.Sprintf("sha256:%x", sha256.Sum256(raw)); {
-	case sum != d.Digest:
-		return fmt.Errorf("manifest: its bytes have the digest %s, want %s", sum, d.Digest)
+	have, raw, err := t.manifest(ctx, d.Digest)
+	switch {
+	case err != nil:
+		return err
 	case d.Size != int64(len(raw)):
 		return fmt.Errorf("payload: size: got %d, the manifest has %d bytes", d.Size, len(raw))
 	case d.MediaType != string(have.MediaType):
