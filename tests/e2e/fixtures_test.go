@@ -62,7 +62,7 @@ var fixtures = sync.OnceValues(func() (map[string]*pod.Container, error) {
 	byName["user"].ReadonlyRootfs = true
 	byName["user"].Capabilities = pod.Capabilities{}
 	byName["two-layers"].Layers = []pod.Layer{img.base, img.data}
-	return byName, nil
+	return byName, addTrees(img, byName)
 })
 
 // attempts are what a container tries of itself, and must not manage.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cloister-cc/cloister/shim/pod"
 	"github.com/cloister-cc/cloister/shim/run"
@@ -19,11 +20,15 @@ import (
 
 // entry is one entry of a test layer.
 type entry struct {
-	name string
-	kind byte // tar.TypeReg when 0
-	mode int64
-	data []byte
-	link string
+	name         string
+	kind         byte // tar.TypeReg when 0
+	mode         int64
+	data         []byte
+	link         string
+	uid, gid     int
+	major, minor int64
+	xattrs       map[string]string
+	time         time.Time
 }
 
 // makeLayer writes a tar and gives it the digest that an image would name it by.
@@ -31,7 +36,16 @@ func makeLayer(entries ...entry) (pod.Layer, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, e := range entries {
-		h := &tar.Header{Name: e.name, Typeflag: e.kind, Mode: e.mode, Size: int64(len(e.data)), Linkname: e.link}
+		h := &tar.Header{
+			Name: e.name, Typeflag: e.kind, Mode: e.mode, Size: int64(len(e.data)), Linkname: e.link, Uid: e.uid, Gid: e.gid,
+			Devmajor: e.major, Devminor: e.minor, ModTime: e.time, PAXRecords: map[string]string{},
+		}
+		if !e.time.IsZero() {
+			h.Format = tar.FormatPAX // which has fractions of a second
+		}
+		for name, value := range e.xattrs {
+			h.PAXRecords["SCHILY.xattr."+name] = value
+		}
 		if h.Typeflag == 0 {
 			h.Typeflag = tar.TypeReg
 		}
@@ -124,16 +138,34 @@ func layerCache() layer.Cache { return layer.Cache{Dir: filepath.Join(scratch, "
 
 // rootOf is what policies are made with.
 func rootOf(ctx context.Context, l pod.Layer) (string, error) {
-	_, root, err := layerCache().Get(ctx, l.DiffID, l.Open)
+	cache := layerCache()
+	cache.Format = formatOf(l)
+	_, root, err := cache.Get(ctx, l.DiffID, l.Open)
 	return root.String(), err
+}
+
+// erofsLayers are the layers, by diff id, whose disks are EROFS images; all others are ext4.
+var erofsLayers sync.Map
+
+func formatOf(l pod.Layer) layer.Format {
+	if _, ok := erofsLayers.Load(l.DiffID); ok {
+		return layer.EROFS
+	}
+	return layer.Ext4
 }
 
 // convert turns containers into ones that can be plugged.
 func convert(t *testing.T, ctx context.Context, containers ...*pod.Container) []*run.Container {
 	t.Helper()
-	out, err := run.Convert(ctx, layerCache(), containers)
-	if err != nil {
-		t.Fatal(err)
+	var out []*run.Container
+	for _, c := range containers {
+		cache := layerCache()
+		cache.Format = formatOf(c.Layers[0])
+		made, err := run.Convert(ctx, cache, []*pod.Container{c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, made...)
 	}
 	return out
 }

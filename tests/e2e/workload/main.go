@@ -32,6 +32,7 @@ var modes = map[string]func(args []string) error{
 	"hash":          hash,
 	"hog":           hog,
 	"inspect":       inspect,
+	"list":          list,
 	"post":          post,
 	"read":          read,
 	"serve":         serve,
