@@ -54,7 +54,23 @@ nothing but the lock file is asked, with --offline no registry.`,
 	f.StringVar(&g.pod.cache, "cache", "", "directory of what is known of layers (default in the user's cache directory)")
 	f.BoolVar(&g.pod.base64, "base64", false, "write the policy in base64, as templates and annotations carry it")
 	f.BoolVar(&g.pod.json, "json", false, "print the result as JSON")
+	groupFlags(cmd, generateGroups...)
 	return cmd
+}
+
+// generateGroups is the order of the command's flags in its help.
+var generateGroups = []flagGroup{
+	{"Source, one of", []string{"file", "template-file", "parameters", "input", "virtual-node-yaml", "image", "with-containers", "group"}},
+	{"Policy of container groups", []string{
+		"compat", "defaults", "debug-mode", "enable-stdio", "disable-stdio", "infrastructure-svn", "exclude-default-fragments", "fragments-json",
+		"omit-id", "approve-wildcards", "exact-wildcards", "layer-format",
+	}},
+	{"Policy of Kubernetes documents (-f)", []string{
+		"api-version", "no-stdio", "drop-unlisted-env", "allow-runtime-logging", "allow-dump-stacks",
+	}},
+	{"Images", []string{
+		"lock", "locked", "save-lock", "update-lock", "images", "tar", "containerd", "offline", "require-signature", "signature-bundle", "cache",
+	}},
 }
 
 func (g *podGenerate) bind(f *pflag.FlagSet) {

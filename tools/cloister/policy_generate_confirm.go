@@ -23,7 +23,7 @@ func (g *groupGenerate) approve(cmd *cobra.Command, policies []generated) error 
 	if len(list) == 0 || g.wildcards {
 		return nil
 	}
-	about := fmt.Sprintf("the host may choose what %d values are, which the document leaves open:\n  %s", len(list), strings.Join(list, "\n  "))
+	about := fmt.Sprintf("the document leaves values open (%d), which the host may then choose:\n  %s", len(list), strings.Join(list, "\n  "))
 	ok, err := askUser(cmd, about+"\nAccept them?")
 	if errors.Is(err, errNobody) {
 		return fmt.Errorf("%s\n(give the parameters values with -p, or accept the patterns with -y)", about)

@@ -14,6 +14,7 @@ import (
 	"github.com/cloister-cc/cloister/enforcer/fragment"
 	"github.com/cloister-cc/cloister/tools/cloister/acigen"
 	"github.com/cloister-cc/cloister/tools/cloister/acigen/defaults"
+	"github.com/cloister-cc/cloister/tools/cloister/fragmentgen"
 	"github.com/cloister-cc/cloister/tools/cloister/policydoc"
 	"github.com/cloister-cc/cloister/tools/cloister/workload"
 )
@@ -70,7 +71,7 @@ func (f *includedFragments) open(ctx context.Context, path string, reference wor
 	if signed.Issuer != reference.Issuer || signed.Feed != reference.Feed {
 		return fmt.Errorf("it is feed %.200q of %.200q, want %.200q of %.200q", signed.Feed, signed.Issuer, reference.Feed, reference.Issuer)
 	}
-	if err := newEnough(signed, reference.MinimumSVN); err != nil {
+	if err := newEnough(ctx, raw, reference.MinimumSVN); err != nil {
 		return err
 	}
 	p, err := policydoc.ReadFragment(ctx, signed.Text)
@@ -83,13 +84,20 @@ func (f *includedFragments) open(ctx context.Context, path string, reference wor
 	return nil
 }
 
-func newEnough(f *fragment.Fragment, minimum string) error {
-	want, err := strconv.ParseInt(minimum, 10, 64)
+// newEnough loads the fragment as an agent does and compares its security version.
+func newEnough(ctx context.Context, raw []byte, minimum string) error {
+	have, err := fragmentgen.Load(ctx, raw)
 	if err != nil {
-		return fmt.Errorf("minimum_svn is %.40q, want a whole number", minimum)
+		return err
 	}
-	if f.HeaderSVN != nil && *f.HeaderSVN < want {
-		return fmt.Errorf("its svn is %d, want at least %d", *f.HeaderSVN, want)
+	var n [2]int64
+	for i, svn := range []string{have, minimum} {
+		if n[i], err = strconv.ParseInt(svn, 10, 64); err != nil {
+			return fmt.Errorf("svn is %.40q, want a whole number", svn)
+		}
+	}
+	if n[0] < n[1] {
+		return fmt.Errorf("its svn is %d, want at least %d", n[0], n[1])
 	}
 	return nil
 }

@@ -168,14 +168,14 @@ func (g *groupGenerate) generate(cmd *cobra.Command, doc *document) ([]generated
 	if err != nil {
 		return nil, err
 	}
+	if err := g.digests(cmd, doc); err != nil {
+		return nil, err
+	}
 	source, err := g.open(cmd, g.format)
 	if err != nil {
 		return nil, err
 	}
 	defer source.Close()
-	if err := g.digests(cmd, doc); err != nil {
-		return nil, err
-	}
 	if err := prefetch(cmd.Context(), source, doc); err != nil {
 		return nil, err
 	}
