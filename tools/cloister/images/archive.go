@@ -17,6 +17,7 @@ const (
 	manifestFile = "manifest.json"
 	// maxEntries bounds the table of an archive: far more than images of many layers have, far less than a file system.
 	maxEntries = 100_000
+	maxName    = 4096
 	maxLinks   = 8
 )
 
@@ -78,6 +79,9 @@ func (a *archive) index(f io.ReadSeeker) error {
 		}
 		if err != nil {
 			return err
+		}
+		if len(h.Name) > maxName || len(h.Linkname) > maxName {
+			return fmt.Errorf("entry %s: its name is longer than %d bytes", quote(h.Name), maxName)
 		}
 		name := path.Clean(h.Name)
 		if h.Typeflag == tar.TypeDir {

@@ -125,6 +125,7 @@ func TestArchiveRefused(t *testing.T) {
 	}{
 		"nothing-in-it":     {[]entry{{name: "etc/passwd", body: []byte("x")}}, "want an OCI layout or what docker save writes"},
 		"name-twice":        {with(entry{name: "./" + manifestFile, body: []byte("[]")}), "occurs twice"},
+		"name-too-long":     {with(entry{name: strings.Repeat("x", maxName+1)}), "is longer than"},
 		"device":            {with(entry{name: "dev", kind: tar.TypeChar}), "neither a file nor a link"},
 		"link-out":          {replace("-1/layer.tar", func(e entry) entry { e.body, e.kind, e.link = nil, tar.TypeSymlink, "../../../../etc/passwd"; return e }), "layer 1"},
 		"link-absolute":     {replace("-1/layer.tar", func(e entry) entry { e.body, e.kind, e.link = nil, tar.TypeSymlink, "/etc/passwd"; return e }), "layer 1"},

@@ -23,6 +23,7 @@ const maxLock = 64 << 20
 type Lock struct {
 	path    string
 	entries map[string]*lockEntry
+	named   map[string][]string // keys by what they are spellings of
 }
 
 // lockEntry is one image. Only Config and Layers have to be there.
@@ -70,13 +71,16 @@ func ParseLock(raw []byte) (*Lock, error) {
 	if byReference == nil {
 		return nil, errors.New("got null, want an object")
 	}
-	l := &Lock{entries: map[string]*lockEntry{}}
+	l := &Lock{entries: map[string]*lockEntry{}, named: map[string][]string{}}
 	for _, ref := range slices.Sorted(maps.Keys(byReference)) {
 		e, err := parseEntry(ref, byReference[ref])
 		if err != nil {
 			return nil, fmt.Errorf("entry %s: %w", quote(ref), err)
 		}
 		l.entries[ref] = e
+		if parsed, err := parseReference(ref); err == nil { // what is no reference answers to its very text only
+			l.named[parsed.canonical()] = append(l.named[parsed.canonical()], ref)
+		}
 	}
 	return l, nil
 }
@@ -184,12 +188,7 @@ func (l *Lock) lookup(text string) (string, *lockEntry, error) {
 	if err != nil {
 		return "", nil, err
 	}
-	var found []string
-	for _, key := range slices.Sorted(maps.Keys(l.entries)) {
-		if ref.isNamed(key) {
-			found = append(found, key)
-		}
-	}
+	found := l.named[ref.canonical()]
 	switch {
 	case len(found) == 0:
 		return "", nil, nil

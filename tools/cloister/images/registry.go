@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -33,14 +34,20 @@ func openRegistry(opts Options) (*registries, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry client: %w", err)
 	}
-	for host, list := range opts.Mirrors {
+	mirrors := map[string][]string{}
+	for _, host := range slices.Sorted(maps.Keys(opts.Mirrors)) {
+		list := opts.Mirrors[host]
+		if host == name.DefaultRegistry {
+			host = dockerHub
+		}
+		mirrors[host] = append(mirrors[host], list...)
 		for _, m := range list {
 			if _, err := name.NewRepository(strings.TrimSuffix(m, "/") + "/x"); err != nil || m == "" {
 				return nil, fmt.Errorf("mirror of %s: got %s, want HOST or HOST/PREFIX", quote(host), quote(m))
 			}
 		}
 	}
-	return &registries{guard: g, puller: p, mirrors: opts.Mirrors, plain: opts.PlainHTTP}, nil
+	return &registries{guard: g, puller: p, mirrors: mirrors, plain: opts.PlainHTTP}, nil
 }
 
 func (r *registries) String() string { return "registry" }

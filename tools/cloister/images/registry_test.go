@@ -13,11 +13,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/cloister-cc/cloister/verity/layer"
 )
 
 // fakeRegistry is a registry on the loopback through which tests can reach.
@@ -333,6 +336,60 @@ func TestGuardRefusesPlainHTTP(t *testing.T) {
 	if err := findErr(t, Options{Registry: true}, ref); !strings.Contains(err.Error(), "without TLS") {
 		t.Errorf("got %v, want that the redirect is refused", err)
 	}
+}
+
+// A registry that falls silent within a layer does not hold us.
+func TestRegistrySilence(t *testing.T) {
+	r := newRegistry(t)
+	img := newImage(t, "base", "app")
+	ref := r.push(t, "web:1", img)
+	layer1 := must(img.Manifest())(t).Layers[1].Digest.String()
+	var silences atomic.Int32
+	r.intercept(func(w http.ResponseWriter, req *http.Request) bool {
+		if !strings.HasSuffix(req.URL.Path, "/blobs/"+layer1) {
+			return false
+		}
+		silences.Add(1)
+		w.Header().Set("Content-Length", "1000")
+		must(0, http.NewResponseController(w).Flush())(t)
+		<-req.Context().Done()
+		return true
+	})
+	src := open(t, Options{Registry: true})
+	reg, ok := src.others[0].(*registries)
+	if !ok {
+		t.Fatalf("got %T", src.others[0])
+	}
+	reg.guard.patience = 300 * time.Millisecond
+	if _, err := src.Image(t.Context(), ref); err == nil || !strings.Contains(err.Error(), "timeout") {
+		t.Errorf("got %v, want a time-out", err)
+	}
+	if n := silences.Load(); n != tries {
+		t.Errorf("got %d tries, want %d", n, tries)
+	}
+}
+
+// A tag that moved since it was locked is told when it is asked for again.
+func TestRegistryTagMoved(t *testing.T) {
+	r := newRegistry(t)
+	old, moved := newImage(t, "old"), newImage(t, "moved")
+	ref := r.push(t, "web:1", old)
+	lock := filepath.Join(t.TempDir(), "lock")
+	src := open(t, Options{Registry: true, Lock: lock})
+	must(src.Image(t.Context(), ref))(t)
+	write(t, src, lock)
+	r.push(t, "web:1", moved)
+	before := r.count("GET", "")
+	old.check(t, find(t, Options{Registry: true, Lock: lock}, ref))
+	if after := r.count("GET", ""); after != before {
+		t.Errorf("the registry was asked %d times for what the lock file has", after-before)
+	}
+	err := findErr(t, Options{Registry: true, Lock: lock, Formats: []layer.Format{layer.Ext4, layer.EROFS}}, ref)
+	var e *ChangedError
+	if !errors.As(err, &e) || e.Old != old.digest || e.New != moved.digest {
+		t.Errorf("got %v, want both digests", err)
+	}
+	moved.check(t, find(t, Options{Registry: true, Lock: lock, Update: true}, ref))
 }
 
 // The wait for a registry ends with the context.

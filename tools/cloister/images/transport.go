@@ -1,6 +1,7 @@
 package images
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +17,8 @@ import (
 type guard struct {
 	http  *http.Transport
 	plain []string // hosts that may be spoken to without TLS
+	// patience is how long a connection may be silent.
+	patience time.Duration
 }
 
 func newGuard(plain []string) (*guard, error) {
@@ -25,8 +28,29 @@ func newGuard(plain []string) (*guard, error) {
 	}
 	t := base.Clone()
 	t.DisableCompression = true // a blob's bytes are the ones that its digest names
-	t.ResponseHeaderTimeout = time.Minute
-	return &guard{http: t, plain: plain}, nil
+	g := &guard{http: t, plain: plain, patience: 2 * time.Minute}
+	dial := t.DialContext
+	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &impatient{c, g.patience}, nil
+	}
+	return g, nil
+}
+
+// impatient is a connection on which silence is an error: a registry that stops within a layer would hold us for ever.
+type impatient struct {
+	net.Conn
+	patience time.Duration
+}
+
+func (c *impatient) Read(p []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(c.patience)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
 }
 
 // RoundTrip refuses to speak without TLS: a token or a manifest by tag is anybody's on such a way.
