@@ -74,7 +74,11 @@ func (i *fragmentInspect) run(cmd *cobra.Command, name string) error {
 		if err != nil {
 			return err
 		}
-		if out.Policy, err = fragmentgen.Judge(cmd.Context(), text, raw); err != nil {
+		policy, err := fragmentgen.OpenPolicy(cmd.Context(), text)
+		if err != nil {
+			return fmt.Errorf("fragment inspect: policy %q: %w", i.policy, err)
+		}
+		if out.Policy, err = policy.Judge(cmd.Context(), raw); err != nil {
 			return fmt.Errorf("fragment inspect: policy %q: %w", i.policy, err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cloister-cc/cloister/enforcer/fragment"
 	"github.com/cloister-cc/cloister/tools/cloister/fragmentgen"
 	"github.com/cloister-cc/cloister/tools/cloister/fragmentgen/artifact"
 )
@@ -47,9 +48,9 @@ func newFragmentPullCommand() *cobra.Command {
 		Use:   "pull [-o FILE | --dir DIR] REFERENCE",
 		Short: "List or fetch the fragments at a reference, or attached to an image",
 		Long: `Pull lists the fragment at a reference, or all that are attached to the image there, with what each says of itself. With -o it writes the one
-that is left after --issuer, --feed, --minimum-svn, --digest and --policy; of several versions of one issuer and feed the newest. With --dir it
-writes all of these, named by their SHA-256. Only what a guest could load is written. Anybody who may push to a repository may attach
-fragments: a signature that holds says who signed, and --issuer or --policy who may. ` + placeHelp + `
+that is left after --issuer, --feed, --minimum-svn, --digest and --policy ("-" is standard output); of several versions of one issuer and feed
+the newest. With --dir it writes all of these, named by their SHA-256. Only what a guest could load is written. Anybody who may push to a
+repository may attach fragments: a signature that holds says who signed, and --issuer or --policy who may. ` + placeHelp + `
 
 Exit codes: 0 listed or written, 1 nothing was left or something failed, 2 usage.`,
 		Example: `  cloister fragment pull registry.example/side-image:1.27
@@ -67,7 +68,7 @@ Exit codes: 0 listed or written, 1 nothing was left or something failed, 2 usage
 	f.StringVar(&p.feed, "feed", "", "only those of this feed")
 	f.StringVar(&p.minimum, "minimum-svn", "", "only those with this SVN or a newer one")
 	f.StringVar(&p.digest, "digest", "", "only the artifact with this digest")
-	f.StringVar(&p.policy, "policy", "", "only those that this policy accepts")
+	f.StringVar(&p.policy, "policy", "", "policy to ask: what it refuses is listed with its reasons and not written")
 	f.BoolVar(&p.json, "json", false, "print JSON")
 	return cmd
 }
@@ -86,10 +87,14 @@ func (p *fragmentPull) run(cmd *cobra.Command, reference string) error {
 		return err
 	}
 	defer cancel()
-	var policy []byte
+	var policy *fragmentgen.Policy
 	if p.policy != "" {
-		if policy, err = readPolicy(cmd, p.policy); err != nil {
+		text, err := readPolicy(cmd, p.policy)
+		if err != nil {
 			return err
+		}
+		if policy, err = fragmentgen.OpenPolicy(ctx, text); err != nil {
+			return fmt.Errorf("fragment pull: policy %q: %w", p.policy, err)
 		}
 	}
 	list, problems, err := p.collect(ctx, place, policy)
@@ -99,12 +104,16 @@ func (p *fragmentPull) run(cmd *cobra.Command, reference string) error {
 	for _, problem := range problems {
 		newUI(cmd.ErrOrStderr()).warn("fragment pull: passed over: %s", printable(problem.Error()))
 	}
-	err = p.write(list)
+	err = p.write(cmd.OutOrStdout(), list)
+	tell := cmd.OutOrStdout()
+	if p.out == "-" {
+		tell = cmd.ErrOrStderr()
+	}
 	var output error
 	if p.json {
-		output = encodeJSON(cmd.OutOrStdout(), list)
+		output = encodeJSON(tell, list)
 	} else {
-		output = printPulled(cmd.OutOrStdout(), list)
+		output = printPulled(tell, list)
 	}
 	if len(list) == 0 && err == nil {
 		err = fmt.Errorf("fragment pull: %s has no fragment%s", place, p.asked())
@@ -113,7 +122,7 @@ func (p *fragmentPull) run(cmd *cobra.Command, reference string) error {
 }
 
 // collect fetches what is there and keeps what was asked for.
-func (p *fragmentPull) collect(ctx context.Context, place *artifact.Place, policy []byte) ([]*pulled, []error, error) {
+func (p *fragmentPull) collect(ctx context.Context, place *artifact.Place, policy *fragmentgen.Policy) ([]*pulled, []error, error) {
 	found, problems, err := place.List(ctx, p.platform)
 	if err != nil {
 		return nil, nil, err
@@ -131,7 +140,7 @@ func (p *fragmentPull) collect(ctx context.Context, place *artifact.Place, polic
 			problems = append(problems, err)
 			continue
 		}
-		one, err := look(ctx, f, raw, policy)
+		one, err := p.look(ctx, f, raw, policy)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -142,46 +151,62 @@ func (p *fragmentPull) collect(ctx context.Context, place *artifact.Place, polic
 	return list, problems, nil
 }
 
+// maxStranger bounds the text of a signer whom nobody has named, in bytes. Reading Rego takes hundreds of times the memory of its text.
+const maxStranger = 256 << 10
+
 // look judges a document that somebody else has put there.
-func look(ctx context.Context, f artifact.Found, raw, policy []byte) (*pulled, error) {
+func (p *fragmentPull) look(ctx context.Context, f artifact.Found, raw []byte, policy *fragmentgen.Policy) (*pulled, error) {
 	digest := sha256.Sum256(raw)
 	one := &pulled{Found: f, SHA256: hex.EncodeToString(digest[:]), raw: raw}
-	r, err := fragmentgen.Inspect(ctx, raw)
-	switch {
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case err != nil:
+	signed, err := fragment.Open(raw)
+	if err != nil {
 		one.Refused = err.Error()
 		return one, nil
-	case !r.Valid:
-		one.Refused = r.Problem
-		return one, nil
 	}
-	one.Issuer, one.Feed, one.SVN, one.Namespace, one.Refused = r.Issuer, r.Feed, r.SVN, r.Namespace, r.Refused
-	if policy == nil {
-		return one, nil
+	one.Issuer, one.Feed, one.Namespace = signed.Issuer, signed.Feed, signed.Namespace
+	if signed.HeaderSVN != nil {
+		one.SVN = strconv.FormatInt(*signed.HeaderSVN, 10)
 	}
-	j, err := fragmentgen.Judge(ctx, policy, raw)
-	if err != nil {
-		return nil, fmt.Errorf("policy: %w", err)
+	switch {
+	case !p.wantsSigner(one): // its text is of no interest
+	case policy != nil:
+		j, err := policy.Judge(ctx, raw)
+		if err != nil {
+			return nil, fmt.Errorf("policy: %w", err)
+		}
+		one.SVN, one.Refused = j.SVN, strings.Join(j.Reasons, "; ")
+	case p.issuer == "" && len(signed.Text) > maxStranger:
+		one.Refused = fmt.Sprintf("not tried: its text has %d bytes, and nobody has named its signer (--issuer or --policy)", len(signed.Text))
+	default:
+		svn, err := fragmentgen.Load(ctx, raw)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			one.Refused = err.Error()
+			return one, nil
+		}
+		one.SVN = svn
 	}
-	one.Refused = strings.Join(j.Reasons, "; ")
 	return one, nil
 }
 
-// wants says whether the flags leave a fragment in. What cannot be loaded is listed, unless something of it was asked for.
+// wantsSigner says whether the flags leave issuer and feed in.
+func (p *fragmentPull) wantsSigner(one *pulled) bool {
+	return (p.issuer == "" || one.Issuer == p.issuer) && (p.feed == "" || one.Feed == p.feed)
+}
+
+// wants says whether the flags leave a fragment in.
 func (p *fragmentPull) wants(one *pulled) bool {
-	if p.issuer != "" && one.Issuer != p.issuer || p.feed != "" && one.Feed != p.feed {
+	if !p.wantsSigner(one) {
 		return false
 	}
-	if p.minimum != "" {
-		have, err := strconv.ParseInt(one.SVN, 10, 64)
-		want, wrong := strconv.ParseInt(p.minimum, 10, 64)
-		if err != nil || wrong != nil || have < want {
-			return false
-		}
+	if p.minimum == "" || one.Refused != "" {
+		return true
 	}
-	return p.policy == "" || one.Refused == ""
+	have, err := strconv.ParseInt(one.SVN, 10, 64)
+	want, wrong := strconv.ParseInt(p.minimum, 10, 64)
+	return err == nil && wrong == nil && have >= want
 }
 
 // asked repeats what was asked for, for the error that nothing is left.
@@ -192,16 +217,13 @@ func (p *fragmentPull) asked() string {
 			said = append(said, fmt.Sprintf("%s %.512q", f.name, f.value))
 		}
 	}
-	if p.policy != "" {
-		said = append(said, fmt.Sprintf("which policy %q accepts", p.policy))
-	}
 	if len(said) == 0 {
 		return ""
 	}
 	return " with " + strings.Join(said, ", ")
 }
 
-func (p *fragmentPull) write(list []*pulled) error {
+func (p *fragmentPull) write(stdout io.Writer, list []*pulled) error {
 	var good []*pulled
 	for _, one := range list {
 		if one.Refused == "" {
@@ -212,7 +234,7 @@ func (p *fragmentPull) write(list []*pulled) error {
 	case p.out == "" && p.dir == "":
 		return nil
 	case len(good) == 0 && len(list) > 0:
-		return fmt.Errorf("fragment pull: nothing is written: no guest takes what is there (%s)", list[0].Refused)
+		return fmt.Errorf("fragment pull: nothing is written: %s", refusals(list))
 	case len(good) == 0:
 		return nil // the caller says so
 	case p.out != "":
@@ -220,7 +242,10 @@ func (p *fragmentPull) write(list []*pulled) error {
 		if err != nil {
 			return err
 		}
-		one.Output = p.out
+		if one.Output = p.out; p.out == "-" {
+			_, err = stdout.Write(one.raw)
+			return err
+		}
 		return writeDocument(p.out, one.raw)
 	}
 	if err := os.MkdirAll(p.dir, 0o755); err != nil {
@@ -233,6 +258,19 @@ func (p *fragmentPull) write(list []*pulled) error {
 		}
 	}
 	return nil
+}
+
+// refusals says why nothing is left, of at most three fragments.
+func refusals(list []*pulled) string {
+	var texts []string
+	for i, one := range list {
+		if i == 3 {
+			texts = append(texts, fmt.Sprintf("and %d more", len(list)-i))
+			break
+		}
+		texts = append(texts, fmt.Sprintf("%.24s…: %s", one.Digest, one.Refused))
+	}
+	return printable(strings.Join(texts, "; "))
 }
 
 // newest is the one fragment, or of one issuer's feed that with the highest SVN.

@@ -458,6 +458,39 @@ func TestFragmentPullChooses(t *testing.T) {
 	}
 }
 
+// A policy is asked before a stranger's text is read, and says why it takes none.
+func TestFragmentPullPolicy(t *testing.T) {
+	fragmentDir(t)
+	makeFragment(t, "one", "1")
+	mustFragment(t, "push", "one.cose", "oci:layout:one")
+	policyWith(t, "newer.rego", mustFragment(t, "generate", "--generate-import", "-p", "one.cose", "--minimum-svn", "2"))
+	stdout, _, err := fragmentCommand(t, "", "pull", "--policy", "newer.rego", "-o", "out.cose", "oci:layout:one")
+	if exitCode(err) != exitFailed || !strings.Contains(err.Error(), "below the specified minimum") || exists("out.cose") || !strings.Contains(stdout, "REFUSED") {
+		t.Errorf("got %q, %v", stdout, err)
+	}
+	policyWith(t, "policy.rego", mustFragment(t, "generate", "--generate-import", "-p", "one.cose"))
+	stdout, stderr, err := fragmentCommand(t, "", "pull", "--policy", "policy.rego", "-o", "-", "oci:layout:one")
+	want, wrong := os.ReadFile("one.cose")
+	if err != nil || wrong != nil || stdout != string(want) || !strings.Contains(stderr, "registry.example/side") {
+		t.Errorf("got %d bytes, %q, %v, %v", len(stdout), stderr, err, wrong)
+	}
+
+	// A long text of nobody in particular is not read, unless its signer is named.
+	text, err := os.ReadFile("one.rego")
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeHere(t, "long.rego", string(text)+strings.Repeat("# "+strings.Repeat("x", 1022)+"\n", 257))
+	issuer := strings.Fields(mustFragment(t, signArgs("-o", "long.cose", "long.rego")...))[1]
+	mustFragment(t, "push", "long.cose", "oci:layout:long")
+	if out := mustFragment(t, "pull", "oci:layout:long"); !strings.Contains(out, "not tried") {
+		t.Errorf("got %q", out)
+	}
+	if out := mustFragment(t, "pull", "--issuer", issuer, "oci:layout:long"); !strings.Contains(out, "loads") {
+		t.Errorf("got %q", out)
+	}
+}
+
 func TestDevSigningInit(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "signing")
 	first, _, err := rootCommand(t, "", "dev", "signing", "init", "--dir", dir)

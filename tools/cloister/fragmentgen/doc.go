@@ -6,7 +6,7 @@
 //
 // The key, the chain and the text of whoever signs. A document that comes from a registry is a stranger's: Inspect reads it with the
 // agent's own code (package enforcer/fragment), says whether its signature holds, and what it claims. Whether its issuer counts is for
-// the policy, which Judge asks, as a guest would.
+// the policy, which a Policy asks as a guest would.
 //
 // # What fails closed
 //

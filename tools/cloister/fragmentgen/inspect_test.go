@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509/pkix"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -139,9 +140,16 @@ func TestJudge(t *testing.T) {
 		"svn-too-small": {[]fragmentgen.Entry{with(func(e *fragmentgen.Entry) { e.MinimumSVN = "2" })}, false, []string{"below the specified minimum", "minimum_svn 2"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			j, err := fragmentgen.Judge(t.Context(), policyFor(t, c.entries...), s.Raw)
+			p, err := fragmentgen.OpenPolicy(t.Context(), policyFor(t, c.entries...))
 			if err != nil {
 				t.Fatal(err)
+			}
+			j, err := p.Judge(t.Context(), s.Raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if again, err := p.Judge(t.Context(), s.Raw); err != nil || !reflect.DeepEqual(again, j) {
+				t.Errorf("asked twice: got %+v, %v, want %+v", again, err, j)
 			}
 			text := strings.Join(append(slices.Clone(j.Reasons), j.Notes...), "\n")
 			if j.Accepted != c.accepted || j.Accepted != (len(j.Reasons) == 0) {
@@ -156,12 +164,16 @@ func TestJudge(t *testing.T) {
 	}
 	tampered := slices.Clone(s.Raw)
 	tampered[len(tampered)-1] ^= 1
-	j, err := fragmentgen.Judge(t.Context(), policyFor(t, right), tampered)
+	p, err := fragmentgen.OpenPolicy(t.Context(), policyFor(t, right))
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err := p.Judge(t.Context(), tampered)
 	if err != nil || j.Accepted || !strings.Contains(strings.Join(j.Reasons, ""), "signature does not hold") {
 		t.Errorf("got %+v, %v", j, err)
 	}
-	if j, err := fragmentgen.Judge(t.Context(), []byte("no policy"), s.Raw); err == nil {
-		t.Errorf("got %+v", j)
+	if p, err := fragmentgen.OpenPolicy(t.Context(), []byte("no policy")); err == nil {
+		t.Errorf("got %+v", p)
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 // Judgement is what a policy makes of a document.
 type Judgement struct {
 	Accepted bool `json:"accepted"`
+	// SVN is the one that the policy compared, of an accepted document.
+	SVN string `json:"svn,omitempty"`
 	// Reasons are the policy's, or the enforcer's where no policy was asked.
 	Reasons []string `json:"reasons,omitempty"`
 	// Includes are those of the entries that are about this issuer and feed.
@@ -23,22 +25,34 @@ type Judgement struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
-// Judge asks a policy about a document, as a guest would that has just booted with it.
-func Judge(ctx context.Context, policy, document []byte) (*Judgement, error) {
-	doc, err := policydoc.Read(ctx, policy)
+// Policy is a policy that documents are tried on.
+type Policy struct {
+	doc      *policydoc.Policy
+	enforcer *enforcer.Enforcer
+}
+
+// OpenPolicy reads a policy's text.
+func OpenPolicy(ctx context.Context, text []byte) (*Policy, error) {
+	doc, err := policydoc.Read(ctx, text)
 	if err != nil {
 		return nil, err
 	}
-	e, err := enforcer.Load(ctx, policy, enforcer.Options{PolicyLimit: enforcer.MaxPolicyLimit})
+	e, err := enforcer.Load(ctx, text, enforcer.Options{PolicyLimit: enforcer.MaxPolicyLimit})
 	if err != nil {
 		return nil, err
 	}
+	return &Policy{doc, e}, nil
+}
+
+// Judge asks the policy about a document, as a guest would that has just booted with it. The policy is asked about the issuer before the
+// document's text meets a parser. One document leaves nothing behind for the next.
+func (p *Policy) Judge(ctx context.Context, document []byte) (*Judgement, error) {
 	j := &Judgement{}
-	_, err = e.LoadFragment(ctx, document, fragment.MediaTypeRego)
+	d, err := p.enforcer.LoadFragment(ctx, document, fragment.MediaTypeRego)
 	var denial *enforcer.Denial
 	switch {
 	case err == nil:
-		j.Accepted = true
+		j.Accepted, j.SVN = true, d.Document.SVN
 	case !errors.As(err, &denial):
 		return nil, err
 	case len(denial.Reasons) == 0:
@@ -50,7 +64,7 @@ func Judge(ctx context.Context, policy, document []byte) (*Judgement, error) {
 	if err != nil {
 		return j, nil // the reasons say so
 	}
-	j.compare(doc, f)
+	j.compare(p.doc, f)
 	if j.Accepted {
 		j.use(ctx, f)
 	}
