@@ -80,6 +80,7 @@ func (g *podGenerate) bind(f *pflag.FlagSet) {
 	f.BoolVar(&g.options.DropUnlistedEnv, "drop-unlisted-env", false, "with -f: drop variables that the policy does not list, instead of refusing the container")
 	f.BoolVar(&g.options.AllowLogs, "allow-runtime-logging", false, "with -f: let the host read the agent's log")
 	f.BoolVar(&g.options.AllowStacks, "allow-dump-stacks", false, "with -f: let the host read the agent's stacks")
+	g.kube.addKubeFlags(f)
 }
 
 func (g *policyGenerate) run(cmd *cobra.Command) error {
@@ -91,7 +92,7 @@ func (g *policyGenerate) run(cmd *cobra.Command) error {
 		return usage(cmd, "%s are given, want one source", strings.Join(sources, " and "))
 	}
 	// A flag that would do nothing is one that the user thinks does something.
-	podOnly := []string{"api-version", "no-stdio", "drop-unlisted-env", "allow-runtime-logging", "allow-dump-stacks"}
+	podOnly := append([]string{"api-version", "no-stdio", "drop-unlisted-env", "allow-runtime-logging", "allow-dump-stacks"}, kubeFlagNames()...)
 	if g.pod.file != "" {
 		if err := refuseFlags(cmd, "with -f", func(name string) bool {
 			return !slices.Contains(append(podOnly, "file", "output", "images", "cache", "base64", "json"), name)

@@ -21,6 +21,7 @@ type podGenerate struct {
 	file, images, cache, out string
 	base64, json             bool
 	options                  policygen.Options
+	kube                     kubeFlags
 }
 
 // policyResult is what --json prints.
@@ -37,6 +38,12 @@ type policyResult struct {
 func (g *podGenerate) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if !slices.Contains(policygen.APIVersions(), g.options.APIVersion) {
 		return &usageError{fmt.Errorf("policy generate: --api-version is %q, want %s", g.options.APIVersion, strings.Join(policygen.APIVersions(), " or "))}
+	}
+	if err := g.kube.check(g); err != nil {
+		return &usageError{fmt.Errorf("policy generate: %w", err)}
+	}
+	if doc, err := readKubeFile(g.file); err == nil && g.kube.clusters(doc) {
+		return g.runKube(ctx, doc, stdout, stderr)
 	}
 	text, err := g.generate(ctx)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
@@ -80,8 +81,12 @@ func (d *document) read() error {
 		return fmt.Errorf("is larger than %d bytes", maxDocument)
 	}
 	var err error
-	d.json, err = yaml.YAMLToJSONStrict(d.data)
-	return err
+	if d.json, err = yaml.YAMLToJSONStrict(d.data); err != nil {
+		// The parser quotes the mapping that it means, which may be a Secret's.
+		first, _, _ := strings.Cut(strings.TrimPrefix(err.Error(), "yaml: unmarshal errors:\n  "), " in:\n")
+		return errors.New(clip(first))
+	}
+	return nil
 }
 
 // decode reads JSON strictly: unknown, repeated and differently spelt members are errors.

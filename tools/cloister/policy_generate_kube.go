@@ -1,0 +1,322 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/cloister-cc/cloister/shim/pod"
+	"github.com/cloister-cc/cloister/tools/cloister/acigen"
+	"github.com/cloister-cc/cloister/tools/cloister/images"
+	"github.com/cloister-cc/cloister/tools/cloister/kube"
+	"github.com/cloister-cc/cloister/tools/cloister/policygen"
+	"github.com/cloister-cc/cloister/tools/cloister/workload"
+)
+
+// Who starts the pods of a document.
+const (
+	targetRun     = "run"     // cloister run
+	targetCluster = "cluster" // Kubernetes, with a shim on the node
+)
+
+// How the policy gets into the document.
+const (
+	carrierPolicy   = "policy"
+	carrierInitdata = "initdata"
+)
+
+// kubeFlags are those that only Kubernetes documents have.
+type kubeFlags struct {
+	target, namespace, annotate, algorithm string
+
+	configMaps, workloads, seccomp []string
+	inPlace                        bool
+}
+
+// addKubeFlags declares the flags of Kubernetes documents.
+func (k *kubeFlags) addKubeFlags(f *pflag.FlagSet) {
+	f.StringVar(&k.target, "target", "", "whwith -f: o starts the pods of -f: run (cloister run) or cluster (default run for a file that is one Pod, else cluster)")
+	f.StringVar(&k.namespace, "namespace", "", "with -f: namespace of documents that name none")
+	f.StringArrayVar(&k.configMaps, "config-map", nil, "with -f: file with ConfigMaps, Secrets and ServiceAccounts that the pods use; may be given again")
+	f.StringArrayVar(&k.workloads, "workload", nil, "with -f: only this one of the file, as KIND/NAME; may be given again")
+	f.StringArrayVar(&k.seccomp, "seccomp", nil, "with -f: NAME=FILE: the profile that the nodes have for RuntimeDefault or a localhostProfile; NAME=none: the runtime sends none")
+	f.StringVar(&k.annotate, "annotate", "", "with -f: write the policy into the pod templates: policy (as it is) or initdata (packed)")
+	f.StringVar(&k.algorithm, "initdata-algorithm", "", "with -f: digest of --annotate initdata: sha256, sha384 or sha512 (default the present document's, else sha256)")
+	f.BoolVar(&k.inPlace, "in-place", false, "with --annotate: change the file itself")
+}
+
+// kubeFlagNames lists them.
+func kubeFlagNames() []string {
+	var names []string
+	f := pflag.NewFlagSet("", pflag.ContinueOnError)
+	new(kubeFlags).addKubeFlags(f)
+	f.VisitAll(func(flag *pflag.Flag) { names = append(names, flag.Name) })
+	return names
+}
+
+// check refuses what does not go together.
+func (k *kubeFlags) check(g *podGenerate) error {
+	switch {
+	case !slices.Contains([]string{"", targetRun, targetCluster}, k.target):
+		return fmt.Errorf("--target got %q, want run or cluster", k.target)
+	case !slices.Contains([]string{"", carrierPolicy, carrierInitdata}, k.annotate):
+		return fmt.Errorf("--annotate got %q, want policy or initdata", k.annotate)
+	case k.annotate == "" && k.inPlace:
+		return errors.New("--in-place is for --annotate")
+	case k.annotate != carrierInitdata && k.algorithm != "":
+		return errors.New("--initdata-algorithm is for --annotate initdata")
+	case !slices.Contains([]string{"", "sha256", "sha384", "sha512"}, k.algorithm):
+		return fmt.Errorf("--initdata-algorithm got %q, want sha256, sha384 or sha512", k.algorithm)
+	case k.annotate != "" && g.base64:
+		return errors.New("--base64 and --annotate exclude each other")
+	case k.inPlace && g.out != "":
+		return errors.New("--in-place and --output exclude each other")
+	case k.annotate != "" && g.json && g.out == "" && !k.inPlace:
+		return errors.New("--json with --annotate wants --output or --in-place")
+	case k.target == targetRun && k.forCluster():
+		return errors.New("--target run is for one Pod as it is: no --annotate, --config-map, --namespace, --seccomp or --workload")
+	}
+	return nil
+}
+
+// forCluster tells whether a flag was given that only a cluster's pods have.
+func (k *kubeFlags) forCluster() bool {
+	return k.annotate != "" || k.namespace != "" || len(k.configMaps)+len(k.seccomp)+len(k.workloads) > 0
+}
+
+// clusters tells whether the pods of a file are a cluster's.
+func (k *kubeFlags) clusters(doc workload.Document) bool {
+	return k.target == targetCluster || k.target == "" && (k.forCluster() || !kube.IsPod(doc))
+}
+
+// maxKubeFile bounds what is read of a file; the reader has the same limit.
+const maxKubeFile = 64 << 20
+
+func readKubeFile(path string) (workload.Document, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return workload.Document{}, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxKubeFile+1))
+	return workload.Document{Name: path, Data: data}, err
+}
+
+func (k *kubeFlags) read(doc workload.Document) (*kube.File, error) {
+	o := kube.Options{Namespace: k.namespace, Seccomp: map[string]string{}}
+	for _, text := range k.seccomp {
+		name, file, ok := strings.Cut(text, "=")
+		if !ok || name == "" || file == "" {
+			return nil, &usageError{fmt.Errorf("policy generate: --seccomp %q: want NAME=FILE or NAME=none", text)}
+		}
+		o.Seccomp[name] = ""
+		if file == "none" {
+			continue
+		}
+		profile, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		if o.Seccomp[name], err = acigen.SeccompSHA256(profile); err != nil {
+			return nil, fmt.Errorf("--seccomp %s: %w", text, err)
+		}
+	}
+	var others []workload.Document
+	for _, path := range k.configMaps {
+		other, err := readKubeFile(path)
+		if err != nil {
+			return nil, err
+		}
+		others = append(others, other)
+	}
+	return kube.Read(doc, others, o)
+}
+
+// pick chooses the workloads that were asked for.
+func (k *kubeFlags) pick(file *kube.File) ([]*kube.Workload, error) {
+	wanted := map[string]bool{}
+	for _, name := range k.workloads {
+		wanted[strings.ToLower(name)] = true
+	}
+	var out []*kube.Workload
+	var names []string
+	for i := range file.Workloads {
+		w := &file.Workloads[i]
+		names = append(names, w.String())
+		if len(k.workloads) == 0 || wanted[w.String()] {
+			out = append(out, w)
+			delete(wanted, w.String())
+		}
+	}
+	for name := range wanted {
+		return nil, &usageError{fmt.Errorf("policy generate: --workload %q is not in the file, which has %s", name, strings.Join(names, ", "))}
+	}
+	return out, nil
+}
+
+// kubePolicy is one workload's policy.
+type kubePolicy struct {
+	workload *kube.Workload
+	text     []byte
+	carrier  kube.Carrier
+}
+
+// kubeResult is what --json prints of one workload.
+type kubeResult struct {
+	Workload string `json:"workload"` // kind/name
+	policyResult
+}
+
+// runKube writes the policies of a file whose pods a cluster starts.
+func (g *podGenerate) runKube(ctx context.Context, doc workload.Document, stdout, stderr io.Writer) error {
+	file, err := g.kube.read(doc)
+	if err != nil {
+		return err
+	}
+	picked, err := g.kube.pick(file)
+	if err != nil {
+		return err
+	}
+	if len(picked) > 1 && g.kube.annotate == "" && !g.json {
+		var names []string
+		for _, w := range picked {
+			names = append(names, w.String())
+		}
+		return &usageError{fmt.Errorf("policy generate: the file has %d workloads (%s): want one by --workload, or --annotate, or --json",
+			len(picked), strings.Join(names, ", "))}
+	}
+	source, roots, err := g.podImages()
+	if err != nil {
+		return err
+	}
+	var made []kubePolicy
+	for _, w := range picked {
+		p, err := g.generateWorkload(ctx, w, source, roots)
+		if err != nil {
+			return fmt.Errorf("%s: %w", w, err)
+		}
+		if secrets := w.Pod.SecretVariables(); len(secrets) > 0 {
+			fmt.Fprintf(stderr, "note: values of Secrets stand in the policy of %s, which is not secret: %s\n", w, strings.Join(secrets, ", "))
+		}
+		made = append(made, p)
+	}
+	return g.writeKube(file, made, stdout, stderr)
+}
+
+func (g *podGenerate) generateWorkload(ctx context.Context, w *kube.Workload, source pod.Source, roots policygen.Roots) (kubePolicy, error) {
+	containers, err := w.Pod.Resolve(ctx, source)
+	if err != nil {
+		return kubePolicy{}, err
+	}
+	out := kubePolicy{workload: w}
+	if out.text, err = policygen.Generate(ctx, containers, roots, g.options); err != nil {
+		return kubePolicy{}, err
+	}
+	if g.kube.annotate == carrierInitdata {
+		out.carrier, err = kube.InitdataCarrier(w, out.text, g.kube.algorithm)
+	} else {
+		out.carrier, err = kube.PolicyCarrier(w, out.text)
+		if g.kube.annotate == "" {
+			err = nil // nothing is carried: only HOST_DATA is wanted
+		}
+	}
+	return out, err
+}
+
+func (g *podGenerate) writeKube(file *kube.File, made []kubePolicy, stdout, stderr io.Writer) error {
+	written := made[0].text
+	if g.base64 {
+		written = []byte(base64.StdEncoding.EncodeToString(written) + "\n")
+	}
+	if g.kube.annotate != "" {
+		carriers := map[*kube.Workload]kube.Carrier{}
+		for _, m := range made {
+			carriers[m.workload] = m.carrier
+		}
+		var err error
+		if written, err = file.Annotate(carriers); err != nil {
+			return err
+		}
+	}
+	var err error
+	switch {
+	case g.kube.inPlace:
+		err = replaceFile(g.file, written)
+	case g.out != "" && g.kube.annotate == "" && len(made) > 1:
+		return &usageError{fmt.Errorf("policy generate: --output takes one policy, the file has %d", len(made))}
+	case g.out != "":
+		err = os.WriteFile(g.out, written, 0o644)
+	case !g.json:
+		_, err = stdout.Write(written)
+	}
+	if err != nil {
+		return fmt.Errorf("policy generate: %w", err)
+	}
+	return g.tellKube(made, stdout, stderr)
+}
+
+// tellKube prints each HOST_DATA.
+func (g *podGenerate) tellKube(made []kubePolicy, stdout, stderr io.Writer) error {
+	results := []kubeResult{}
+	for _, m := range made {
+		digest, sum := m.carrier.HostData, sha256.Sum256(m.text)
+		r := kubeResult{Workload: m.workload.String(), policyResult: policyResult{
+			SHA256: hex.EncodeToString(sum[:]), HostData: base64.StdEncoding.EncodeToString(digest[:]), HexData: hex.EncodeToString(digest[:]),
+			APIVersion: g.options.APIVersion, Bytes: len(m.text), Output: g.out,
+		}}
+		if g.kube.inPlace {
+			r.Output = g.file
+		}
+		if r.Output == "" {
+			r.Policy = base64.StdEncoding.EncodeToString(m.text)
+		}
+		results = append(results, r)
+		if !g.json {
+			if _, err := fmt.Fprintf(stderr, "HOST_DATA %s %s\n", r.HexData, r.Workload); err != nil {
+				return err
+			}
+		}
+	}
+	if g.json {
+		return encodeJSON(stdout, results)
+	}
+	return nil
+}
+
+// podImages are the images in the directory of layouts, and how their roots are found.
+func (g *podGenerate) podImages() (pod.Source, policygen.Roots, error) {
+	source, err := openPodImages(g.images)
+	if err != nil {
+		return nil, nil, err
+	}
+	cache, err := layerCache(g.cache)
+	return source, cachedRoots(cache), err
+}
+
+// imageSource gives images of any source to what resolves pods. A lock file or a cache knows roots and no files.
+type imageSource struct{ images.Source }
+
+func (s imageSource) Image(ctx context.Context, reference string) (*pod.Image, error) {
+	found, err := s.Source.Image(ctx, reference)
+	if err != nil {
+		return nil, err
+	}
+	out := &pod.Image{Digest: found.Digest, Config: found.Config}
+	for _, l := range found.Layers {
+		root := l.Ext4
+		if root == "" {
+			root = l.EROFS
+		}
+		out.Layers = append(out.Layers, pod.Layer{DiffID: l.DiffID, Root: root})
+	}
+	return out, nil
+}
