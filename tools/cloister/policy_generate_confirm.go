@@ -26,7 +26,7 @@ func (g *groupGenerate) approve(cmd *cobra.Command, policies []generated) error 
 	about := fmt.Sprintf("the document leaves values open (%d), which the host may then choose:\n  %s", len(list), strings.Join(list, "\n  "))
 	ok, err := askUser(cmd, about+"\nAccept them?")
 	if errors.Is(err, errNobody) {
-		return fmt.Errorf("%s\n(give the parameters values with -p, or accept the patterns with -y)", about)
+		return fmt.Errorf("%s\n(give parameters their values with -p, or accept the patterns with -y)", about)
 	}
 	if err == nil && !ok {
 		err = errors.New("the patterns were not accepted; nothing was written")

@@ -77,7 +77,7 @@ func generate(ctx context.Context, g *workload.Group, source images.Source, o Op
 		return nil, err
 	}
 	// A policy of the platform's own containers only is for a group that gets its pause container elsewhere.
-	if ours := slices.ContainsFunc(g.Containers, func(c workload.Container) bool { return !c.NoDefaults }); ours || len(o.With) > 0 {
+	if ours := slices.ContainsFunc(g.Containers, func(c workload.Container) bool { return !b.sidecar(&c) }); ours || len(o.With) > 0 {
 		b.pause()
 	}
 	if len(b.out.Containers) == 0 {
@@ -142,6 +142,11 @@ func (b *builder) platform() ([]place[defaults.Additions], error) {
 		return out, nil
 	}
 	return nil, fmt.Errorf("platform is %.40q, want %q or %q", b.group.Platform, workload.ACI, workload.VirtualNode)
+}
+
+// sidecar says whether a container is the platform's own, which gets nothing added.
+func (b *builder) sidecar(c *workload.Container) bool {
+	return c.NoDefaults || b.defaults.Sidecar(c.Image.Value)
 }
 
 // rule notes where a rule of the whole policy comes from.

@@ -170,7 +170,7 @@ func (t *translation) mounts(e *Container) error {
 		}
 		write(defaults.Mount{Destination: m.Destination, Options: m.Options, Source: m.Source, Type: m.Type}, FromTemplate, originText(m.Origin))
 	}
-	if t.c.NoDefaults {
+	if t.sidecar(t.c) {
 		return nil
 	}
 	for _, a := range t.additions {

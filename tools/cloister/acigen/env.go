@@ -53,7 +53,7 @@ func (t *translation) env(e *Container) error {
 }
 
 func (t *translation) defaultEnv(rules []sourced[defaults.EnvRule], named map[string]string) []sourced[defaults.EnvRule] {
-	if t.c.NoDefaults {
+	if t.sidecar(t.c) {
 		return rules
 	}
 	for _, a := range t.additions {

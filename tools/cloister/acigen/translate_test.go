@@ -112,6 +112,26 @@ func TestNoDefaultsForThePlatformsOwn(t *testing.T) {
 	}
 }
 
+func TestSidecarImages(t *testing.T) {
+	own, err := defaults.Load("aci-2026-09")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own.SidecarImages = []string{"registry.example:5000/side", "registry.example/app"}
+	for reference, want := range map[string]bool{
+		"registry.example:5000/side": true, "registry.example:5000/side:1": true, "registry.example:5000/side:1@sha256:aa": true,
+		"registry.example/app:1": true, "registry.example/app/x:1": false, "registry.example:5000/sidecar": false, "registry.example": false,
+	} {
+		if got := own.Sidecar(reference); got != want {
+			t.Errorf("%s: got %t, want %t", reference, got, want)
+		}
+	}
+	p := mustGenerate(t, only(app()), Options{Defaults: own})
+	if len(p.Containers) != 1 || len(p.Containers[0].EnvRules) != 3 || len(p.Containers[0].Mounts) != 0 {
+		t.Errorf("got %d containers with %v, want one with its image's variables", len(p.Containers), p.Containers[0].EnvRules)
+	}
+}
+
 func TestCapabilities(t *testing.T) {
 	cases := []struct {
 		name       string

@@ -20,6 +20,8 @@ type Defaults struct {
 	WorkloadIdentity LabelledAdditions `json:"workload_identity"`
 
 	Capabilities CapabilityDefaults `json:"capabilities"`
+	// SidecarImages are names of the platform's own images, without tag or digest: their containers get nothing added.
+	SidecarImages []string `json:"sidecar_images"`
 	// Debug are the commands that debug mode allows in every container.
 	Debug []Process `json:"debug_exec_processes"`
 	// Pause is appended to every policy, unless all containers are the platform's own.
@@ -46,6 +48,15 @@ type LabelledAdditions struct {
 type CapabilityDefaults struct {
 	Unprivileged []string `json:"unprivileged"` // bounding, effective, permitted
 	Privileged   []string `json:"privileged"`   // those and inheritable
+}
+
+// Sidecar says whether an image is one of the platform's own.
+func (d *Defaults) Sidecar(reference string) bool {
+	name, _, _ := strings.Cut(reference, "@")
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name = name[:i]
+	}
+	return slices.Contains(d.SidecarImages, name)
 }
 
 // EnvName is the variable that a rule is about, as its pattern spells it.
