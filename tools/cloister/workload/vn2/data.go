@@ -46,14 +46,7 @@ func encoded(into map[string]datum, v shape.Value) {
 
 func (f *finding) configMap(v shape.Value) {
 	if v.Check() {
-		d := f.store("ConfigMap", v)
-		plain(d, v.Get("data"))
-		binary := map[string]datum{}
-		encoded(binary, v.Get("binaryData"))
-		for key, value := range binary {
-			value.binary = true
-			d[key] = value
-		}
+		plain(f.store("ConfigMap", v), v.Get("data"))
 	}
 }
 

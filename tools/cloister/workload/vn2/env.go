@@ -74,9 +74,6 @@ func (r *podReader) envFrom(e *environment, v shape.Value) {
 	prefix := v.Get("prefix").Known()
 	for _, key := range slices.Sorted(maps.Keys(values)) {
 		d := values[key]
-		if d.binary && kind == "ConfigMap" {
-			continue // a kubelet takes data alone
-		}
 		if d.binary || strings.Contains(prefix+key, "=") {
 			ref.Errorf("key %q of %s %q is not a variable", cut(key), kind, cut(ref.Get("name").Known()))
 		}

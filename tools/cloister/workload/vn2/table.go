@@ -143,8 +143,7 @@ var (
 
 	configMap = shape.Object("", "a ConfigMap", shape.With(object, []shape.Spec{
 		shape.Map("data", "values"),
-		shape.Map("binaryData", "values in base64"),
-	}, shape.Ignored(cluster, "immutable"))...)
+	}, shape.Ignored("no variable can have them; no effect", "binaryData"), shape.Ignored(cluster, "immutable"))...)
 
 	secret = shape.Object("", "a Secret", shape.With(object, []shape.Spec{
 		shape.Map("data", "values in base64, never shown"),
