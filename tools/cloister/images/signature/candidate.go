@@ -49,6 +49,17 @@ func (c candidate) String() string {
 	}
 }
 
+// raw are the bytes that were read for it.
+func (c candidate) raw() []byte {
+	switch {
+	case c.envelope != nil:
+		return c.envelope.raw
+	case c.simple != nil:
+		return c.simple.payload
+	}
+	return c.bundle
+}
+
 // envelope is a signature of the Notary Project as it is stored.
 type envelope struct {
 	mediaType string
@@ -64,10 +75,18 @@ type blobs interface {
 type gathered struct {
 	candidates []candidate
 	notes      []string
+	bytes      int64 // read so far
 }
 
-// errTooMany ends the search: whoever stores that many signatures hides one, or wants the time.
-var errTooMany = fmt.Errorf("got more than %d signatures", maxSignatures)
+// errTooMany ends the search: whoever stores that many signatures hides one, or wants the time or the memory.
+var errTooMany = fmt.Errorf("got more than %d signatures or %d MiB of them", maxSignatures, maxTotal>>20)
+
+func (g *gathered) count(raw []byte) error {
+	if g.bytes += int64(len(raw)); g.bytes > maxTotal {
+		return errTooMany
+	}
+	return nil
+}
 
 func (g *gathered) add(c candidate) error {
 	if len(g.candidates) == maxSignatures {
@@ -145,6 +164,9 @@ func (g *gathered) referrer(ctx context.Context, d v1.Descriptor, store images.S
 
 // manifest takes the signatures out of an artifact's manifest.
 func (g *gathered) manifest(ctx context.Context, where string, raw []byte, from blobs) error {
+	if err := g.count(raw); err != nil {
+		return err
+	}
 	if len(raw) > maxManifest {
 		g.note("%s: got a manifest of %d bytes, want at most %d", where, len(raw), maxManifest)
 		return nil
@@ -158,6 +180,11 @@ func (g *gathered) manifest(ctx context.Context, where string, raw []byte, from 
 		c, err := fromLayer(ctx, fmt.Sprintf("%s, layer %d", where, i), layer, from)
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if c != nil {
+			if err := g.count(c.raw()); err != nil {
+				return err
+			}
 		}
 		if err != nil {
 			g.note("%s, layer %d: %v", where, i, err)
@@ -193,7 +220,10 @@ func fromLayer(ctx context.Context, where string, d v1.Descriptor, from blobs) (
 			return nil, err
 		}
 		s, err := parseSimple(raw, d.Annotations)
-		return &candidate{where: where, simple: s}, err
+		if err != nil {
+			return nil, err
+		}
+		return &candidate{where: where, simple: s}, nil
 	case strings.HasPrefix(media, bundlePrefix):
 		raw, err := read(maxBundle)
 		return &candidate{where: where, bundle: raw}, err

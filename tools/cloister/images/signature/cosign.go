@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/sigstore/sigstore-go/pkg/bundle"
 	"github.com/sigstore/sigstore-go/pkg/verify"
+
+	"github.com/cloister-cc/cloister/tools/cloister/images"
 )
 
 // statementTypes are the types of an in-toto statement.
@@ -75,4 +78,25 @@ func (r Requirement) predicate() string {
 		return r.values["predicate"]
 	}
 	return signPredicate
+}
+
+// attesting stands before the type of an attestation in a signer's identity: in the lock file, who attests to something has not
+// signed the image.
+const attesting = " attesting "
+
+// recordedAs is the identity that goes into the lock file.
+func recordedAs(identity, predicate string) string {
+	if predicate == signPredicate {
+		return identity
+	}
+	return identity + attesting + predicate
+}
+
+// recordedIdentity takes it back, if it is of that predicate.
+func recordedIdentity(s images.Signer, predicate string) (string, bool) {
+	identity, found, attests := strings.Cut(s.Identity, attesting)
+	if s.Kind != string(kindCosign) || attests != (predicate != signPredicate) || (attests && found != predicate) {
+		return "", false
+	}
+	return identity, true
 }

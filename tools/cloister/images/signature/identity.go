@@ -101,9 +101,9 @@ func (c *identityCheck) String() string {
 
 // takes cuts at the last separator: an issuer is a URL and has none, a subject may be anything.
 func (c *identityCheck) takes(s images.Signer) bool {
-	i := strings.LastIndex(s.Identity, via)
-	return s.Kind == string(kindCosign) && i >= 0 && c.predicate == signPredicate &&
-		c.subject.matches(s.Identity[:i]) && c.issuer.matches(s.Identity[i+len(via):])
+	identity, ok := recordedIdentity(s, c.predicate)
+	i := strings.LastIndex(identity, via)
+	return ok && i >= 0 && c.subject.matches(identity[:i]) && c.issuer.matches(identity[i+len(via):])
 }
 
 func (c *identityCheck) judge(ctx context.Context, cand candidate, t *target) (images.Signer, error) {
@@ -123,7 +123,8 @@ func (c *identityCheck) judge(ctx context.Context, cand candidate, t *target) (i
 	if err != nil {
 		return images.Signer{}, err
 	}
-	return images.Signer{Kind: string(kindCosign), Identity: summary.SubjectAlternativeName + via + summary.Issuer}, nil
+	identity := summary.SubjectAlternativeName + via + summary.Issuer
+	return images.Signer{Kind: string(kindCosign), Identity: recordedAs(identity, c.predicate)}, nil
 }
 
 func (c *identityCheck) simple(s *simpleSignature, t *target) (summary *certificate.Summary, err error) {

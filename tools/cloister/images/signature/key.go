@@ -109,11 +109,12 @@ func waysOf(key crypto.PublicKey) (list []signature.Verifier, err error) {
 func (k *keyCheck) String() string { return fmt.Sprintf("cosign with %s (%s)", k.identity, k.file) }
 
 func (k *keyCheck) takes(s images.Signer) bool {
-	return s.Kind == string(kindCosign) && s.Identity == k.identity && k.predicate == signPredicate
+	identity, ok := recordedIdentity(s, k.predicate)
+	return ok && identity == k.identity
 }
 
 func (k *keyCheck) judge(ctx context.Context, c candidate, t *target) (images.Signer, error) {
-	signer := images.Signer{Kind: string(kindCosign), Identity: k.identity}
+	signer := images.Signer{Kind: string(kindCosign), Identity: recordedAs(k.identity, k.predicate)}
 	switch {
 	case c.simple != nil:
 		return signer, k.simple(c.simple, t)

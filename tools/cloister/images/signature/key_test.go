@@ -206,7 +206,9 @@ func TestKeyAttestationOnRequest(t *testing.T) {
 	digest := p.image()
 	p.bundle(keyBundle(t, key, statementOf(digest, provenance), crypto.SHA256).raw(t), map[string]string{predicateTypeNote: provenance})
 	got, err := ask(t, v, p, digest)
-	wantSigner(t, got, err, keySigner(t, key.Public()))
+	signer := keySigner(t, key.Public())
+	signer.Identity += " attesting " + provenance
+	wantSigner(t, got, err, signer)
 
 	p = newPlace()
 	p.simple(p.image(), payloadOf(digest), map[string]string{signatureKey: b64(signWith(t, key, payloadOf(digest), crypto.SHA256))})

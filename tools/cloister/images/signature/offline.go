@@ -63,6 +63,9 @@ func (g *gathered) bundleFile(path string) error {
 	if err != nil {
 		return err
 	}
+	if err := g.count(raw); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	for n := 1; ; n++ {
 		var doc json.RawMessage

@@ -166,7 +166,8 @@ func (e *simpleEntity) VerificationContent() (verify.VerificationContent, error)
 	if e.s.leaf == nil {
 		return nil, errors.New("no certificate: it was signed with a bare key")
 	}
-	return certified{bundle.NewCertificate(e.s.leaf), e.s.chain}, nil
+	leaf := *e.s.leaf // sigstore-go edits it, and a bundle of the user's is judged for several images at a time
+	return certified{bundle.NewCertificate(&leaf), e.s.chain}, nil
 }
 
 func (e *simpleEntity) Timestamps() ([][]byte, error)       { return e.s.timestamps, nil }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ type place struct {
 	blobs     map[string][]byte
 	referrers []v1.Descriptor
 	err       error // answers everything with it
-	asked     int
+	asked     atomic.Int32
 	subject   *v1.Descriptor // of the image that was put last
 }
 
@@ -36,7 +37,7 @@ func newPlace() *place {
 }
 
 func (p *place) Manifest(_ context.Context, reference string) (v1.Descriptor, []byte, error) {
-	p.asked++
+	p.asked.Add(1)
 	if p.err != nil {
 		return v1.Descriptor{}, nil, p.err
 	}

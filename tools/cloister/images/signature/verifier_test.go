@@ -12,6 +12,7 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/cloister-cc/cloister/tools/cloister/images"
 )
@@ -83,11 +84,11 @@ func TestUnwantedAttestationsAreNotRead(t *testing.T) {
 	digest := p.image()
 	p.bundle([]byte("{}"), map[string]string{predicateTypeNote: "https://spdx.dev/Document"})
 	p.referrers = append(p.referrers, v1.Descriptor{Digest: hash(digest), ArtifactType: "application/vnd.acme.chart"})
-	p.asked = 0
+	p.asked.Store(0)
 	got, err := ask(t, v, p, digest)
 	wantRefused(t, got, err, "is an attestation of type \"https://spdx.dev/Document\", which nobody asked for")
-	if p.asked != 1 {
-		t.Fatalf("manifests asked for: got %d, want 1 (the tag)", p.asked)
+	if p.asked.Load() != 1 {
+		t.Fatalf("manifests asked for: got %d, want 1 (the tag)", p.asked.Load())
 	}
 }
 
@@ -124,6 +125,15 @@ func TestBounds(t *testing.T) {
 		p.put(sigTag(digest), "", []byte(`{"layers":[`+strings.Repeat(" ", maxManifest)+`]}`))
 		got, err := ask(t, v, p, digest)
 		wantRefused(t, got, err, "want at most 1048576")
+	})
+	t.Run("total", func(t *testing.T) {
+		p := newPlace()
+		digest := p.image()
+		one := p.blob(bundlePrefix, make([]byte, maxBundle), nil)
+		p.artifact("", bundlePrefix, nil, one, one, one, one, one, one, one, one)
+		if got, err := ask(t, v, p, digest); !errors.Is(err, errTooMany) {
+			t.Fatalf("got %v, %v; want too many", got, err)
+		}
 	})
 	t.Run("bundle", func(t *testing.T) {
 		p := newPlace()
@@ -163,6 +173,8 @@ func TestLocked(t *testing.T) {
 	digest := p.image()
 	locked := newPlace()
 	locked.err = images.ErrLocked
+	attests := images.Signer{Kind: "cosign", Identity: me.Identity + " attesting https://slsa.dev/provenance/v1"}
+	anyIssuer := strings.Replace(byIdentity(t, a), "issuer="+testIssuer, "issuer-regexp=.*", 1)
 	mallory := images.Signer{Kind: "cosign", Identity: "mallory@acme.example via " + testIssuer}
 	for _, c := range []struct {
 		name        string
@@ -179,6 +191,11 @@ func TestLocked(t *testing.T) {
 		{"subject-in-identity", byIdentity(t, a), []images.Signer{{Kind: "cosign", Identity: testIdentity + " via " + testIssuer + " via https://evil.example"}}, nil, "in the lock file"},
 		{"other-kind", keyFile, []images.Signer{{Kind: "notation", Identity: me.Identity}}, nil, "in the lock file"},
 		{"attestation-wanted", "cosign:key=" + keyFile + ",predicate=https://slsa.dev/provenance/v1", []images.Signer{me}, nil, "in the lock file"},
+		{"attestation", "cosign:key=" + keyFile + ",predicate=https://slsa.dev/provenance/v1", []images.Signer{attests}, &attests, ""},
+		{"attestation-of-another-type", "cosign:key=" + keyFile + ",predicate=https://slsa.dev/provenance/v2", []images.Signer{attests}, nil, "in the lock file"},
+		{"attestation-is-no-signature", keyFile, []images.Signer{attests}, nil, "in the lock file"},
+		{"attestation-of-an-identity", anyIssuer, []images.Signer{{Kind: "cosign", Identity: builder.Identity + " attesting https://x"}}, nil, "in the lock file"},
+		{"any-issuer", anyIssuer, []images.Signer{builder}, &builder, ""},
 		{"notation-other", co.requirement(t), []images.Signer{{Kind: "notation", Identity: "C=DE, ST=Berlin, O=Mallory"}}, nil, "in the lock file"},
 		{"none", keyFile, nil, nil, "in the lock file: no signer"},
 	} {
@@ -232,11 +249,11 @@ func TestBundleFiles(t *testing.T) {
 	for name, path := range map[string]string{"file": writeFile(t, "x.json", good), "directory": dir} {
 		t.Run(name, func(t *testing.T) {
 			v := demandWith(t, Options{Bundles: []string{path}}, keyFile)
-			p.asked = 0
+			p.asked.Store(0)
 			got, err := ask(t, v, p, digest)
 			wantSigner(t, got, err, keySigner(t, key.Public()))
-			if p.asked != 0 {
-				t.Fatalf("the place was asked %d times, want 0", p.asked)
+			if p.asked.Load() != 0 {
+				t.Fatalf("the place was asked %d times, want 0", p.asked.Load())
 			}
 		})
 	}
@@ -282,6 +299,24 @@ func TestBundleLayoutWrongBytes(t *testing.T) {
 	}
 	if _, err := NewVerifier([]Requirement{r}, Options{Bundles: []string{dir}}); err == nil || !strings.Contains(err.Error(), "its bytes have the digest") {
 		t.Fatalf("got %v, want another digest", err)
+	}
+}
+
+// TestSideBySide judges one bundle for several images at a time.
+func TestSideBySide(t *testing.T) {
+	for _, s := range samples(t) {
+		bundles := Options{Now: clock, Bundles: []string{s.place.layout(t)}}
+		v := demandWith(t, bundles, s.requirement)
+		var group errgroup.Group
+		for range 8 {
+			group.Go(func() error {
+				_, err := v.Verify(t.Context(), images.SignatureRequest{Reference: s.name, Digest: s.digest, Store: s.place})
+				return err
+			})
+		}
+		if err := group.Wait(); err != nil {
+			t.Errorf("%s: %v", s.name, err)
+		}
 	}
 }
 
