@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,77 +10,72 @@ import (
 	"github.com/cloister-cc/cloister/tools/cloister/acigen"
 	"github.com/cloister-cc/cloister/tools/cloister/acigen/defaults"
 	"github.com/cloister-cc/cloister/tools/cloister/fragmentgen"
-	"github.com/cloister-cc/cloister/tools/cloister/images"
 	"github.com/cloister-cc/cloister/tools/cloister/workload"
 	"github.com/cloister-cc/cloister/tools/cloister/workload/confcomjson"
-	"github.com/cloister-cc/cloister/verity/layer"
 )
 
 // fragmentImages are the flags of fragments that are made of images.
 type fragmentImages struct {
-	images, inputs []string
+	imageSources
+	references, inputs []string
 
-	lock                                 string
-	archives, layouts                    []string
-	locked, update                       bool
-	compat, format                       string
-	omitID, noStdio, debug, anyWildcards bool
+	compat, format                                 string
+	saveLock, omitID, noStdio, debug, anyWildcards bool
 }
-
-// maxInput bounds a configuration, in bytes.
-const maxInput = 16 << 20
 
 func (i *fragmentImages) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringArrayVar(&i.images, "image", nil, "image whose configuration becomes a container; may be given again")
-	f.StringArrayVarP(&i.inputs, "input", "i", nil, "JSON configuration of Azure's policy tool, with containers; may be given again")
-	f.StringVar(&i.lock, "lock", "", "lock file: what images were found to be; it is written when images were looked up")
-	f.BoolVar(&i.locked, "locked", false, "look nothing up: what the lock file lacks is an error")
-	f.BoolVar(&i.update, "update-lock", false, "take a changed image for its reference and replace the lock's entry")
-	f.StringArrayVar(&i.archives, "tar", nil, "archive of images (docker save, OCI); may be given again")
-	f.StringArrayVar(&i.layouts, "layout", nil, "OCI layout with images; may be given again")
-	f.StringVar(&i.compat, "compat", "", "how images become containers: "+strings.Join(defaults.Levels(), ", ")+" (default "+acigen.Latest+")")
-	f.StringVar(&i.format, "layer-format", acigen.Ext4, "whose roots are written: "+acigen.Ext4+", "+acigen.EROFS+" or "+acigen.Both)
-	f.BoolVar(&i.omitID, "omit-id", false, "leave the field id out of containers")
+	f.StringArrayVar(&i.references, "image", nil, "image whose configuration becomes a container; may be given again")
+	f.StringArrayVarP(&i.inputs, "input", "i", nil, "JSON configuration of az confcom, with containers; may be given again")
+	f.StringVar(&i.compat, "compat", acigen.Latest, "age of the fragment: "+strings.Join(defaults.Levels(), ", "))
+	f.StringVar(&i.format, "layer-format", acigen.Ext4, "whose layer roots are written: "+acigen.Ext4+", "+acigen.EROFS+" or "+acigen.Both)
+	f.BoolVar(&i.omitID, "omit-id", false, "leave the images' references out of the fragment")
 	f.BoolVar(&i.noStdio, "disable-stdio", false, "keep the containers' output inside the VM")
 	f.BoolVar(&i.debug, "debug-mode", false, "allow shells in the containers")
-	f.BoolVarP(&i.anyWildcards, "approve-wildcards", "y", false, "accept rules that stand for values which are not known yet")
+	f.BoolVarP(&i.anyWildcards, "approve-wildcards", "y", false, "accept patterns for values that are not known yet, without asking")
+	f.StringVar(&i.images, "images", "", "directory of OCI layouts")
+	f.StringVar(&i.cache, "cache", "", "directory of what is known of layers (default in the user's cache directory)")
+	f.BoolVar(&i.saveLock, "save-lock", false, "write what was found of the images into the lock file (default "+defaultLock+")")
+	i.imageSources.bind(f)
 }
 
-// fromImages mean nothing without an image.
-var fromImages = []string{"lock", "locked", "update-lock", "tar", "layout", "compat", "layer-format", "omit-id", "disable-stdio", "debug-mode", "approve-wildcards"}
+// Flags by subject: those of containers that are generated, and those of the places where images are looked for.
+var (
+	fragmentContainerFlags = []string{"compat", "layer-format", "omit-id", "disable-stdio", "debug-mode", "approve-wildcards"}
+	fragmentPlaceFlags     = []string{
+		"lock", "locked", "save-lock", "update-lock", "images", "tar", "containerd", "offline", "require-signature", "signature-bundle", "cache",
+	}
+)
 
-func (i *fragmentImages) asked() bool { return len(i.images)+len(i.inputs) > 0 }
+func (i *fragmentImages) asked() bool { return len(i.references)+len(i.inputs) > 0 }
 
-func (i *fragmentImages) usage(cmd *cobra.Command) error {
+func (i *fragmentImages) check(cmd *cobra.Command) error {
 	if !i.asked() {
-		for _, name := range fromImages {
-			if cmd.Flags().Changed(name) {
-				return fmt.Errorf("--%s needs --image or --input", name)
-			}
+		if given := givenFlags(cmd, append(fragmentContainerFlags, fragmentPlaceFlags...)...); len(given) > 0 {
+			return usage(cmd, "%s does nothing without --image or --input", given[0])
 		}
 		return nil
 	}
-	switch {
-	case i.compat != "" && !slices.Contains(append(defaults.Levels(), acigen.Latest), i.compat):
-		return fmt.Errorf("--compat is %.40q, want one of %s", i.compat, strings.Join(defaults.Levels(), ", "))
-	case !slices.Contains([]string{acigen.Ext4, acigen.EROFS, acigen.Both}, i.format):
-		return fmt.Errorf("--layer-format is %.40q, want %s, %s or %s", i.format, acigen.Ext4, acigen.EROFS, acigen.Both)
-	case i.locked && (i.lock == "" || i.update):
-		return errors.New("--locked needs --lock FILE, and goes without --update-lock")
+	if _, err := defaults.LoadLevel(i.compat); err != nil {
+		return usage(cmd, "--compat: %v", err)
 	}
-	return nil
+	switch i.format {
+	case acigen.Ext4, acigen.EROFS, acigen.Both:
+	default:
+		return usage(cmd, "--layer-format is %.40q, want %s, %s or %s", i.format, acigen.Ext4, acigen.EROFS, acigen.Both)
+	}
+	return i.imageSources.check(cmd, i.saveLock)
 }
 
 // group is what the flags describe, as one group of containers.
 func (i *fragmentImages) group(cmd *cobra.Command) (*workload.Group, error) {
 	g := &workload.Group{Platform: workload.ACI}
-	for n, ref := range i.images {
+	for n, ref := range i.references {
 		origin := workload.Origin{File: "command line", Path: fmt.Sprintf("--image[%d]", n)}
 		g.Containers = append(g.Containers, workload.Container{ID: ref, Name: ref, Image: workload.Text{Value: ref, Origin: origin}, Origin: origin})
 	}
 	for _, name := range i.inputs {
-		data, err := readInput(name, cmd.InOrStdin(), maxInput)
+		data, err := readInput(name, cmd.InOrStdin(), maxDocument)
 		if err != nil {
 			return nil, err
 		}
@@ -95,22 +87,11 @@ func (i *fragmentImages) group(cmd *cobra.Command) (*workload.Group, error) {
 			if other.Platform != g.Platform && len(g.Containers) > 0 {
 				return nil, fmt.Errorf("%s: its containers are for %q, others for %q", name, other.Platform, g.Platform)
 			}
-			g.Platform = other.Platform
+			g.Platform, g.Labels = other.Platform, other.Labels
 			g.Containers, g.Fragments = append(g.Containers, other.Containers...), append(g.Fragments, other.Fragments...)
 		}
 	}
 	return g, nil
-}
-
-// source opens the places where images may be.
-func (i *fragmentImages) source(ctx context.Context) (*images.Resolver, error) {
-	formats := []layer.Format{layer.Format(i.format)}
-	if i.format == acigen.Both {
-		formats = []layer.Format{acigen.Ext4, acigen.EROFS}
-	}
-	return images.Open(ctx, images.Options{
-		Lock: i.lock, Locked: i.locked, Update: i.update, Layouts: i.layouts, ArchiveFiles: i.archives, Registry: !i.locked, Formats: formats,
-	})
 }
 
 // text writes the fragment of the images and of containers made elsewhere.
@@ -119,7 +100,7 @@ func (i *fragmentImages) text(cmd *cobra.Command, t fragmentgen.Text, pretty boo
 	if err != nil {
 		return nil, err
 	}
-	source, err := i.source(cmd.Context())
+	source, err := i.open(cmd, i.format)
 	if err != nil {
 		return nil, err
 	}
@@ -138,25 +119,33 @@ func (i *fragmentImages) text(cmd *cobra.Command, t fragmentgen.Text, pretty boo
 	if err != nil {
 		return nil, err
 	}
-	if err := i.approve(p.Wildcards()); err != nil {
+	if err := i.approve(cmd, p.Wildcards()); err != nil {
 		return nil, err
 	}
-	if i.lock != "" && !i.locked {
-		if err := source.WriteLock(i.lock); err != nil && !errors.Is(err, fs.ErrExist) {
+	if i.saveLock {
+		if err := source.WriteLock(i.lockPath()); err != nil {
 			return nil, err
 		}
 	}
 	return p.Rego(pretty), nil
 }
 
-// approve wants a yes to rules that accept whatever the host sets.
-func (i *fragmentImages) approve(wildcards []acigen.Rule) error {
+// approve asks for patterns that accept whatever the host sets. Where nobody can be asked, they are an error.
+func (i *fragmentImages) approve(cmd *cobra.Command, wildcards []acigen.Rule) error {
 	if i.anyWildcards || len(wildcards) == 0 {
 		return nil
 	}
 	var list []string
 	for _, w := range wildcards {
-		list = append(list, fmt.Sprintf("%s of %q: %s (%s)", w.Field, w.Container, w.Value, w.Place))
+		list = append(list, fmt.Sprintf("container %s: %s (%s)", printable(w.Container), printable(w.Value), printable(w.Place)))
 	}
-	return fmt.Errorf("%d rules accept any value: %s (accept them with --approve-wildcards)", len(wildcards), strings.Join(list, "; "))
+	about := fmt.Sprintf("%d values are left open, which the host may then choose:\n  %s", len(list), strings.Join(list, "\n  "))
+	ok, err := askUser(cmd, about+"\nAccept them?")
+	switch {
+	case errors.Is(err, errNobody):
+		return fmt.Errorf("%s\n(accept the patterns with -y)", about)
+	case err == nil && !ok:
+		return errors.New("the patterns were not accepted; nothing was written")
+	}
+	return err
 }

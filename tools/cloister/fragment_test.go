@@ -133,7 +133,7 @@ func fragmentDir(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Chdir(t.TempDir())
-	for _, f := range []string{"containers.json", "lock.json"} {
+	for _, f := range []string{"containers.json", "lock.json", "config.json"} {
 		data, err := os.ReadFile(filepath.Join(fixtures, f))
 		if err == nil {
 			err = os.WriteFile(f, data, 0o644)
@@ -200,6 +200,7 @@ func TestFragmentGolden(t *testing.T) {
 		{"generate", []string{"generate", "--namespace", "side", "--svn", "1", "--containers", "containers.json"}, 0},
 		{"generate-pretty", []string{"generate", "--namespace", "side", "--svn", "1", "--containers", "containers.json", "--pretty"}, 0},
 		{"generate-image", []string{"generate", "--namespace", "side", "--svn", "1", "--image", "registry.example/side:1.27", "--lock", "lock.json", "--locked"}, 0},
+		{"generate-input", []string{"generate", "--namespace", "side", "--svn", "2", "--input", "config.json", "--lock", "lock.json", "--locked", "-y", "--compat", "confcom-1.2.7"}, 0},
 		{"generate-signed", slices.Concat([]string{"generate", "--namespace", "side", "--svn", "1", "--containers", "containers.json", "--signed", "again.cose"}, signFlags), 0},
 		{"import", []string{"generate", "--generate-import", "--fragment-path", "side.cose", "--minimum-svn", "0", "--includes", "containers,fragments"}, 0},
 		{"sign", signArgs("-o", "x.cose", "side.rego"), 0},
@@ -320,8 +321,9 @@ func TestFragmentUsage(t *testing.T) {
 		"generate-reserved":   {generate("--namespace", "framework", "--svn", "1", "--containers", "containers.json"), 2, "is the agent's"},
 		"generate-keyword":    {generate("--namespace", "default", "--svn", "1", "--containers", "containers.json"), 2, "reserved"},
 		"generate-empty":      {generate("--namespace", "side", "--svn", "1"), 2, "--image"},
-		"generate-lock-alone": {generate("--namespace", "side", "--svn", "1", "--containers", "containers.json", "--locked"), 2, "--locked needs --image"},
-		"generate-locked":     {generate("--namespace", "side", "--svn", "1", "--image", "a/b", "--locked"), 2, "--lock FILE"},
+		"generate-lock-alone": {generate("--namespace", "side", "--svn", "1", "--containers", "containers.json", "--locked"), 2, "--locked does nothing without --image"},
+		"generate-locked":     {generate("--namespace", "side", "--svn", "1", "--image", "a/b", "--locked"), 1, "cloister.lock.json"},
+		"generate-locked-tar": {generate("--namespace", "side", "--svn", "1", "--image", "a/b", "--locked", "--tar", "x"), 2, "--tar"},
 		"generate-compat":     {generate("--namespace", "side", "--svn", "1", "--image", "a/b", "--compat", "x"), 2, "--compat"},
 		"generate-format":     {generate("--namespace", "side", "--svn", "1", "--image", "a/b", "--layer-format", "x"), 2, "--layer-format"},
 		"generate-framework":  {generate("--namespace", "side", "--svn", "1", "--image", "a/b", "--framework-version", "0.2.3"), 2, "--compat"},
@@ -331,7 +333,7 @@ func TestFragmentUsage(t *testing.T) {
 		"generate-broken":     {generate("--namespace", "side", "--svn", "1", "--containers", "key.pem"), 1, "key.pem"},
 		"generate-ahead":      {generate("--namespace", "side", "--svn", "1", "--image", "absent/image:1", "--lock", "lock.json", "--locked"), 1, "absent/image:1"},
 		"import-alone":        {generate("--generate-import"), 2, "--fragment-path"},
-		"import-both":         {generate("--generate-import", "-p", "side.cose", "--svn", "1"), 2, "--svn has no place"},
+		"import-both":         {generate("--generate-import", "-p", "side.cose", "--svn", "1"), 2, "--svn does nothing with --fragment-path"},
 		"import-minimum":      {generate("--namespace", "side", "--svn", "1", "--containers", "containers.json", "--minimum-svn", "1"), 2, "--generate-import"},
 		"import-no-flag":      {generate("-p", "side.cose"), 2, "--generate-import"},
 		"import-includes":     {generate("--generate-import", "-p", "side.cose", "--includes", "all"), 1, "platform_rules"},
@@ -345,6 +347,25 @@ func TestFragmentUsage(t *testing.T) {
 				t.Errorf("got %q on standard output", stdout)
 			}
 		})
+	}
+}
+
+// A configuration leaves values open only with a yes, and containers come as JSON on the command line, too.
+func TestFragmentGenerateSources(t *testing.T) {
+	fragmentDir(t)
+	input := []string{"generate", "--namespace", "side", "--svn", "2", "--input", "config.json", "--lock", "lock.json", "--locked"}
+	data, err := os.ReadFile("containers.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := mustFragment(t, slices.Concat(input, []string{"-y", "--with-containers", strings.TrimSpace(string(data)), "--disable-stdio"})...)
+	if strings.Count(both, `"working_dir"`) != 2 || strings.Count(both, `"allow_stdio_access":false`) != 1 || strings.Contains(both, "pause") {
+		t.Errorf("got %s", both)
+	}
+	writeHere(t, "both.rego", both)
+	mustFragment(t, signArgs("both.rego")...)
+	if out := mustFragment(t, "inspect", "both.rego.cose"); !strings.Contains(out, "containers, 2") {
+		t.Errorf("got %s", out)
 	}
 }
 
