@@ -7,7 +7,6 @@ import (
 
 	"github.com/cloister-cc/cloister/tools/cloister/workload"
 	"github.com/cloister-cc/cloister/tools/cloister/workload/shape"
-	"github.com/cloister-cc/cloister/tools/cloister/workload/tree"
 )
 
 // mountSources are where the platform puts each kind of volume, as policies spell it.
@@ -198,12 +197,4 @@ func readSecurity(v shape.Value) workload.Security {
 		s.SeccompProfile = raw
 	}
 	return s
-}
-
-// known is used by Insert to look at a member of what was read.
-func known(n *tree.Node, name string) *tree.Node {
-	if n == nil {
-		return nil
-	}
-	return foldMember(n, name)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"reflect"
 
 	"github.com/cloister-cc/cloister/tools/cloister/workload/jsontree"
 	"github.com/cloister-cc/cloister/tools/cloister/workload/shape"
@@ -12,7 +13,7 @@ import (
 
 // Insert returns the template with the policy (base64) as that of the numbered group, counted as Read counts them; no other
 // byte changes. A policy that stands there already gives the same bytes. Where one place of the template makes several
-// groups, or another place makes this one, there is nothing to write to, and that is an error.
+// groups that are not alike, or another place makes this one, there is nothing to write to, and that is an error.
 func Insert(ctx context.Context, in Input, group int, policy string) ([]byte, error) {
 	f, err := find(ctx, in)
 	if err != nil {
@@ -22,8 +23,8 @@ func Insert(ctx context.Context, in Input, group int, policy string) ([]byte, er
 		return nil, fmt.Errorf("%s: got group %d, the template has %d", in.Template.Name, group, len(f.groups))
 	}
 	g := f.groups[group]
-	if g.copies != 1 {
-		g.value.Errorf("a loop makes %d groups of this one: there is no place for the policy of one", g.copies)
+	if !f.alike(g) {
+		g.value.Errorf("a loop makes groups of this one that are not alike: there is no place for the policy of one")
 		return nil, f.reader.Err()
 	}
 	out, err := write(in.Template.Data, g, policy)
@@ -36,6 +37,18 @@ func Insert(ctx context.Context, in Input, group int, policy string) ([]byte, er
 	return out, nil
 }
 
+// alike says whether all groups that one place of the template makes have the same policy: that they differ in nothing but
+// their names.
+func (f *finding) alike(g foundGroup) bool {
+	want := readGroup(g.value).Containers
+	for _, other := range f.groups {
+		if other.raw == g.raw && !reflect.DeepEqual(readGroup(other.value).Containers, want) {
+			return false
+		}
+	}
+	return true
+}
+
 // place is the way from a group to its policy.
 var place = []string{"properties", "confidentialComputeProperties", "ccePolicy"}
 
@@ -46,7 +59,7 @@ func write(doc []byte, g foundGroup, policy string) ([]byte, error) {
 		if n.Kind != tree.Object {
 			return nil, notWritable(g.value, place[:i], n)
 		}
-		next := known(n, name)
+		next := foldMember(n, name)
 		switch {
 		case next == nil:
 			return jsontree.AddMember(doc, n, name, wrap(place[i+1:], policy)), nil
@@ -119,7 +132,7 @@ func set(n *tree.Node, names []string, policy string) *tree.Node {
 	}
 	found := false
 	for _, m := range n.Members {
-		if m.Value == known(n, names[0]) {
+		if m.Value == foldMember(n, names[0]) {
 			m.Value, found = set(m.Value, names[1:], policy), true
 		}
 		out.Members = append(out.Members, m)

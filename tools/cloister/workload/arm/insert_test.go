@@ -63,7 +63,7 @@ func TestInsertRefuses(t *testing.T) {
 		group    int
 		want     string
 	}{
-		{"loop", "", 1, "a loop makes 2 groups of this one"},
+		{"loop", "", 1, "a loop makes groups of this one that are not alike"},
 		{"number", "", 9, "got group 9, the template has 5"},
 		{"negative", "", -1, "got group -1"},
 		{"elsewhere", `{"variables": {"p": {"containers": [{"properties": {"image": "i"}}]}},
@@ -79,6 +79,19 @@ func TestInsertRefuses(t *testing.T) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
 		})
+	}
+}
+
+func TestInsertLoop(t *testing.T) {
+	doc := strings.Replace(minimal("", ""), `"name": "g"`, `"name": "[concat('g', copyIndex())]", "copy": {"name": "l", "count": 3}`, 1)
+	in := Input{Template: workload.Document{Name: "t.json", Data: []byte(doc)}}
+	groups, err := Read(t.Context(), in)
+	if err != nil || len(groups) != 3 {
+		t.Fatalf("got %d groups, %v", len(groups), err)
+	}
+	checkInsert(t, in, groups)
+	if _, err := Insert(t.Context(), in, 2, policy); err != nil {
+		t.Errorf("groups that are alike: %v", err)
 	}
 }
 
@@ -99,7 +112,11 @@ func checkInsert(t *testing.T, in Input, groups []workload.Group) {
 			t.Fatalf("what Insert wrote is not read: %v\n%s", err, out)
 		}
 		want := slices.Clone(groups)
-		want[i].Existing = &workload.Text{Value: policy}
+		for j := range want {
+			if want[j].Origin == groups[i].Origin { // another turn of the same loop
+				want[j].Existing = &workload.Text{Value: policy}
+			}
+		}
 		opts := []cmp.Option{cmpopts.IgnoreTypes(workload.Origin{}), cmpopts.EquateEmpty()}
 		if diff := cmp.Diff(want, got, opts...); diff != "" {
 			t.Fatalf("group %d (-want +got):\n%s", i, diff)

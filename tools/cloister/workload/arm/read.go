@@ -51,9 +51,8 @@ type finding struct {
 
 // foundGroup is one container group: its value, computed, and where it was read.
 type foundGroup struct {
-	value  shape.Value
-	raw    *tree.Node
-	copies int64 // groups that this one place of the document makes
+	value shape.Value
+	raw   *tree.Node // a loop makes several groups of one
 }
 
 func find(ctx context.Context, in Input) (*finding, error) {
@@ -70,7 +69,7 @@ func find(ctx context.Context, in Input) (*finding, error) {
 	}
 	f := &finding{reader: &shape.Reader{File: in.Template.Name, Fold: true, Exact: in.ExactWildcards}, root: root}
 	if t, ok := newTemplate(f.reader, &expr.Budget{}, root, "", given); ok {
-		s := &search{finding: f, copies: 1}
+		s := &search{finding: f}
 		s.resources(t.root.Get("resources"), &scope{template: t}, "")
 	}
 	return f, f.reader.Err()

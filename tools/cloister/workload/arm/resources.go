@@ -16,10 +16,7 @@ const (
 )
 
 // search walks through the resources of a template and of those inside it.
-type search struct {
-	*finding
-	copies int64 // of everything found now, by the loops around
-}
+type search struct{ *finding }
 
 // at is a resource before it is computed: its value as it was read, for errors.
 func (s *search) at(n *tree.Node, path string) shape.Value { return s.reader.Root(n, &resource, path) }
@@ -107,8 +104,6 @@ func (s *search) looped(n *tree.Node, path string, in *scope, f func(*scope)) {
 		s.failed(l, path, below("copy", err))
 		return
 	}
-	defer func(n int64) { s.copies = n }(s.copies)
-	s.copies *= count
 	for i := range count {
 		f(in.within(loop{name: name.Text, index: i, resource: true}))
 	}
@@ -163,7 +158,7 @@ func (s *search) group(n *tree.Node, path string, in *scope) {
 	if p.Get("containerGroupProfile").Is() && !p.Get("containers").Is() {
 		return
 	}
-	s.groups = append(s.groups, foundGroup{value: value, raw: n, copies: s.copies})
+	s.groups = append(s.groups, foundGroup{value: value, raw: n})
 }
 
 // deployment looks into the template that a deployment carries.

@@ -70,60 +70,62 @@ func show(n *tree.Node) string {
 	return "[" + strings.Join(parts, " ") + "]"
 }
 
+var results = map[string]string{
+	"plain": `"plain"`, "[[a]": `"[a]"`, "[a] b": `"[a] b"`, "[[a": `"[[a"`, "": `""`,
+	"['it''s']": `"it's"`, "[ concat ( 'a' , 'b' ) ]": `"ab"`, "[CONCAT('a', 1, true())]": `"a1True"`,
+	"[concat(createArray(1), createArray('b'))]": `[1,"b"]`, "[concat('a.', parameters('open'), '+')]": `/a\..*\+/`,
+	"[concat(parameters('open'))]": `/.*/`, "[concat('a', null())]": `"a"`,
+	"[format('{0}-{1:D3}-{{{0}}}', 'a', 7)]": `"a-007-{a}"`, "[format('{0}/{1}', 'a', parameters('open'))]": `/a/.*/`,
+	"[format('{0}', createArray(1))]": `"[1]"`, "[format('{0:D3}', -7)]": `"-007"`,
+	"[string(createObject('a', true()))]": `"{\"a\":true}"`, "[string(true())]": `"True"`, "[string(1)]": `"1"`, "[string(parameters('open'))]": "?",
+	"[if(true(), 1, div(1, 0))]": "1", "[if(equals('a', 'A'), 1, 2)]": "2", "[if(parameters('open'), 1, 2)]": "?", "[if(parameters('open'), 1, 1)]": "1",
+	"[and(false(), parameters('open'))]": "false", "[and(true(), parameters('open'))]": "?", "[or(parameters('open'), true())]": "true", "[or(false(), false())]": "false",
+	"[and(true(), true())]": "true", "[not(false())]": "true", "[coalesce(null(), 'a')]": `"a"`, "[coalesce(null(), null())]": "null", "[coalesce(parameters('open'), 'a')]": "?",
+	"[toLower('AÉ')]": `"aé"`, "[toUpper(parameters('open'))]": "?", "[trim('  a ')]": `"a"`, "[replace('a-b-c', '-', '')]": `"abc"`,
+	"[substring('hello', 1, 3)]": `"ell"`, "[substring('hello', 2)]": `"llo"`, "[split('a,b;c', createArray(',', ';'))]": `["a","b","c"]`, "[split('a::b', '::')]": `["a","b"]`,
+	"[join(createArray('a', 1), '-')]": `"a-1"`, "[padLeft('7', 3, '0')]": `"007"`, "[startsWith('Hello', 'hE')]": "true", "[endsWith('Hello', 'LO')]": "true",
+	"[indexOf('Hello', 'L')]": "2", "[indexOf(createArray('a', 'b'), 'b')]": "1", "[indexOf('a', 'b')]": "-1",
+	"[base64('hi')]": `"aGk="`, "[base64ToString('aGk=')]": `"hi"`, "[base64ToJson(base64('{\"a\":1}'))]": `{"a":1}`, "[json('[1, null]')]": `[1,null]`, "[json('null')]": "null",
+	"[uriComponent('a b/c?é')]": `"a%20b%2Fc%3F%C3%A9"`, "[uriComponentToString('a%20b')]": `"a b"`,
+	"[uri('http://x.example/a/b.json', 'c')]": `"http://x.example/a/c"`, "[uri('http://x.example/a/', '/c')]": `"http://x.example/a/c"`,
+	"[int('42')]": "42", "[bool('TRUE')]": "true", "[bool(0)]": "false", "[add(1, mul(2, 3))]": "7", "[sub(1, 2)]": "-1", "[div(7, 2)]": "3", "[mod(7, 3)]": "1",
+	"[min(3, 1, 2)]": "1", "[max(createArray(3, 1))]": "3", "[greater(2, 1)]": "true", "[less('a', 'b')]": "true", "[lessOrEquals(1, 1)]": "true", "[greaterOrEquals(1, 2)]": "false",
+	"[length('héé')]": "3", "[length(parameters('o').list)]": "3", "[length(createArray(parameters('open')))]": "1", "[length(parameters('open'))]": "?",
+	"[empty('')]": "true", "[empty(createObject())]": "true", "[empty(parameters('open'))]": "?", "[empty(null())]": "true",
+	"[contains('abc', 'b')]": "true", "[contains(createObject('Key', 1), 'key')]": "true", "[contains(createArray('a'), 'A')]": "false",
+	"[first('abc')]": `"a"`, "[last(createArray(1, 2))]": "2", "[first(createArray())]": "null", "[last('')]": `""`,
+	"[take(createArray(1, 2, 3), 2)]": "[1,2]", "[skip('abc', 1)]": `"bc"`, "[take('abc', 9)]": `"abc"`, "[skip(createArray(1), -1)]": "[1]", "[range(2, 3)]": "[2,3,4]",
+	"[array('a')]": `["a"]`, "[array(createArray(1))]": "[1]", "[createArray('a', parameters('open'))]": `["a" ?]`,
+	"[createObject('a', parameters('open'), 'b', 1)]":                                           "[a:? b:1]",
+	"[union(createArray(1, 2), createArray(2, 3))]":                                             "[1,2,3]",
+	"[union(parameters('o').inner, createObject('A', 2, 'c', 3))]":                              `{"a":2,"b":[1],"c":3}`,
+	"[union(createObject('x', createObject('a', 1)), createObject('x', createObject('b', 2)))]": `{"x":{"a":1,"b":2}}`,
+	"[intersection(createArray(1, 2), createArray(2, 3))]":                                      "[2]",
+	"[intersection(createObject('a', 1, 'b', 2), createObject('a', 1, 'b', 3))]":                `{"a":1}`,
+	"[flatten(createArray(createArray(1), createArray(2)))]":                                    "[1,2]",
+	"[items(createObject('b', 1, 'a', 2))]":                                                     `[{"key":"a","value":2},{"key":"b","value":1}]`,
+	"[objectKeys(createObject('b', 1, 'a', 2))]":                                                `["a","b"]`,
+	"[parameters('o').NAME]":                                                                    `"n"`,
+	"[parameters('o')['list'][1]]":                                                              "2",
+	"[parameters('o').?none]":                                                                   "null",
+	"[parameters('o').list[?9]]":                                                                "null",
+	"[variables('o').inner.b[0]]":                                                               "1",
+	"[resourceGroup().location]":                                                                "?",
+	"[listKeys('x', '1').keys[0].value]":                                                        "?",
+	"[uniqueString('a')]":                                                                       "?",
+	"[utcNow('d')]":                                                                             "?",
+	"[copyIndex()]":                                                                             "3",
+	"[copyIndex(2)]":                                                                            "5",
+	"[copyIndex('l', 1)]":                                                                       "4",
+	"[my.func('a')]":                                                                            `"a"`,
+	"[map(createArray(1, 2), lambda('i', add(lambdaVariables('i'), 1)))]":                       "[2,3]",
+	"[filter(createArray(1, 2), lambda('i', greater(lambdaVariables('i'), 1)))]":                "[2]",
+	"[map(createArray('a'), lambda('v', 'n', format('{0}{1}', lambdaVariables('v'), lambdaVariables('n'))))]": `["a0"]`,
+	"[map(parameters('open'), lambda('i', 1))]":                                                               "?",
+}
+
 func TestEval(t *testing.T) {
-	for text, want := range map[string]string{
-		"plain": `"plain"`, "[[a]": `"[a]"`, "[a] b": `"[a] b"`, "[[a": `"[[a"`, "": `""`,
-		"['it''s']": `"it's"`, "[ concat ( 'a' , 'b' ) ]": `"ab"`, "[CONCAT('a', 1, true())]": `"a1True"`,
-		"[concat(createArray(1), createArray('b'))]": `[1,"b"]`, "[concat('a.', parameters('open'), '+')]": `/a\..*\+/`,
-		"[concat(parameters('open'))]": `/.*/`, "[concat('a', null())]": `"a"`,
-		"[format('{0}-{1:D3}-{{{0}}}', 'a', 7)]": `"a-007-{a}"`, "[format('{0}/{1}', 'a', parameters('open'))]": `/a/.*/`,
-		"[format('{0}', createArray(1))]": `"[1]"`, "[format('{0:D3}', -7)]": `"-007"`,
-		"[string(createObject('a', true()))]": `"{\"a\":true}"`, "[string(true())]": `"True"`, "[string(1)]": `"1"`, "[string(parameters('open'))]": "?",
-		"[if(true(), 1, div(1, 0))]": "1", "[if(equals('a', 'A'), 1, 2)]": "2", "[if(parameters('open'), 1, 2)]": "?", "[if(parameters('open'), 1, 1)]": "1",
-		"[and(false(), parameters('open'))]": "false", "[and(true(), parameters('open'))]": "?", "[or(parameters('open'), true())]": "true", "[or(false(), false())]": "false",
-		"[and(true(), true())]": "true", "[not(false())]": "true", "[coalesce(null(), 'a')]": `"a"`, "[coalesce(null(), null())]": "null", "[coalesce(parameters('open'), 'a')]": "?",
-		"[toLower('AÉ')]": `"aé"`, "[toUpper(parameters('open'))]": "?", "[trim('  a ')]": `"a"`, "[replace('a-b-c', '-', '')]": `"abc"`,
-		"[substring('hello', 1, 3)]": `"ell"`, "[substring('hello', 2)]": `"llo"`, "[split('a,b;c', createArray(',', ';'))]": `["a","b","c"]`, "[split('a::b', '::')]": `["a","b"]`,
-		"[join(createArray('a', 1), '-')]": `"a-1"`, "[padLeft('7', 3, '0')]": `"007"`, "[startsWith('Hello', 'hE')]": "true", "[endsWith('Hello', 'LO')]": "true",
-		"[indexOf('Hello', 'L')]": "2", "[indexOf(createArray('a', 'b'), 'b')]": "1", "[indexOf('a', 'b')]": "-1",
-		"[base64('hi')]": `"aGk="`, "[base64ToString('aGk=')]": `"hi"`, "[base64ToJson(base64('{\"a\":1}'))]": `{"a":1}`, "[json('[1, null]')]": `[1,null]`, "[json('null')]": "null",
-		"[uriComponent('a b/c?é')]": `"a%20b%2Fc%3F%C3%A9"`, "[uriComponentToString('a%20b')]": `"a b"`,
-		"[uri('http://x.example/a/b.json', 'c')]": `"http://x.example/a/c"`, "[uri('http://x.example/a/', '/c')]": `"http://x.example/a/c"`,
-		"[int('42')]": "42", "[bool('TRUE')]": "true", "[bool(0)]": "false", "[add(1, mul(2, 3))]": "7", "[sub(1, 2)]": "-1", "[div(7, 2)]": "3", "[mod(7, 3)]": "1",
-		"[min(3, 1, 2)]": "1", "[max(createArray(3, 1))]": "3", "[greater(2, 1)]": "true", "[less('a', 'b')]": "true", "[lessOrEquals(1, 1)]": "true", "[greaterOrEquals(1, 2)]": "false",
-		"[length('héé')]": "3", "[length(parameters('o').list)]": "3", "[length(createArray(parameters('open')))]": "1", "[length(parameters('open'))]": "?",
-		"[empty('')]": "true", "[empty(createObject())]": "true", "[empty(parameters('open'))]": "?", "[empty(null())]": "true",
-		"[contains('abc', 'b')]": "true", "[contains(createObject('Key', 1), 'key')]": "true", "[contains(createArray('a'), 'A')]": "false",
-		"[first('abc')]": `"a"`, "[last(createArray(1, 2))]": "2", "[first(createArray())]": "null", "[last('')]": `""`,
-		"[take(createArray(1, 2, 3), 2)]": "[1,2]", "[skip('abc', 1)]": `"bc"`, "[take('abc', 9)]": `"abc"`, "[skip(createArray(1), -1)]": "[1]", "[range(2, 3)]": "[2,3,4]",
-		"[array('a')]": `["a"]`, "[array(createArray(1))]": "[1]", "[createArray('a', parameters('open'))]": `["a" ?]`,
-		"[createObject('a', parameters('open'), 'b', 1)]":                                           "[a:? b:1]",
-		"[union(createArray(1, 2), createArray(2, 3))]":                                             "[1,2,3]",
-		"[union(parameters('o').inner, createObject('A', 2, 'c', 3))]":                              `{"a":2,"b":[1],"c":3}`,
-		"[union(createObject('x', createObject('a', 1)), createObject('x', createObject('b', 2)))]": `{"x":{"a":1,"b":2}}`,
-		"[intersection(createArray(1, 2), createArray(2, 3))]":                                      "[2]",
-		"[intersection(createObject('a', 1, 'b', 2), createObject('a', 1, 'b', 3))]":                `{"a":1}`,
-		"[flatten(createArray(createArray(1), createArray(2)))]":                                    "[1,2]",
-		"[items(createObject('b', 1, 'a', 2))]":                                                     `[{"key":"a","value":2},{"key":"b","value":1}]`,
-		"[objectKeys(createObject('b', 1, 'a', 2))]":                                                `["a","b"]`,
-		"[parameters('o').NAME]":                                                                    `"n"`,
-		"[parameters('o')['list'][1]]":                                                              "2",
-		"[parameters('o').?none]":                                                                   "null",
-		"[parameters('o').list[?9]]":                                                                "null",
-		"[variables('o').inner.b[0]]":                                                               "1",
-		"[resourceGroup().location]":                                                                "?",
-		"[listKeys('x', '1').keys[0].value]":                                                        "?",
-		"[uniqueString('a')]":                                                                       "?",
-		"[utcNow('d')]":                                                                             "?",
-		"[copyIndex()]":                                                                             "3",
-		"[copyIndex(2)]":                                                                            "5",
-		"[copyIndex('l', 1)]":                                                                       "4",
-		"[my.func('a')]":                                                                            `"a"`,
-		"[map(createArray(1, 2), lambda('i', add(lambdaVariables('i'), 1)))]":                       "[2,3]",
-		"[filter(createArray(1, 2), lambda('i', greater(lambdaVariables('i'), 1)))]":                "[2]",
-		"[map(createArray('a'), lambda('v', 'n', format('{0}{1}', lambdaVariables('v'), lambdaVariables('n'))))]": `["a0"]`,
-		"[map(parameters('open'), lambda('i', 1))]":                                                               "?",
-	} {
+	for text, want := range results {
 		n, err := evaluate(text)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
@@ -131,6 +133,19 @@ func TestEval(t *testing.T) {
 		}
 		if got := show(n); got != want {
 			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
+	}
+}
+
+// Whoever adds a function says here what it does.
+func TestEveryFunctionIsTested(t *testing.T) {
+	var all strings.Builder
+	for text := range results {
+		all.WriteString(strings.ToLower(text))
+	}
+	for _, name := range Functions() {
+		if !strings.Contains(all.String(), name+"(") && !strings.Contains(all.String(), name+" (") {
+			t.Errorf("%s: no result is written down", name)
 		}
 	}
 }
