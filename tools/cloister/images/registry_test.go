@@ -149,8 +149,9 @@ func TestRegistryLogin(t *testing.T) {
 	})
 	dir := t.TempDir()
 	t.Setenv("DOCKER_CONFIG", dir)
-	if err := findErr(t, Options{Registry: true}, ref); !strings.Contains(err.Error(), "docker login "+r.host) {
-		t.Errorf("got %v, want what to do", err)
+	layout := writeLayout(t, t.TempDir(), map[string]*testImage{"near:1": img})
+	if err := findErr(t, Options{Registry: true, Layouts: []string{layout}}, ref); !strings.Contains(err.Error(), "docker login "+r.host) || !strings.Contains(err.Error(), "it has near:1") {
+		t.Errorf("got %v, want what to do, and what was nearer", err)
 	}
 	config := mustJSON(t, map[string]any{"auths": map[string]any{r.host: map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte("me:word"))}}})
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o600); err != nil {

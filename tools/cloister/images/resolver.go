@@ -67,23 +67,21 @@ func Open(ctx context.Context, opts Options) (_ *Resolver, err error) {
 	if opts.Locked {
 		return r, nil
 	}
-	if r.cache, err = chooseCache(opts.Cache); err != nil {
-		return nil, err
-	}
+	r.cache = chooseCache(opts.Cache)
 	if err := r.openPlaces(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }
 
-func chooseCache(dir string) (rootCache, error) {
+func chooseCache(dir string) rootCache {
 	switch dir {
 	case "":
 		return defaultRootCache()
 	case "-":
-		return "", nil
+		return ""
 	}
-	return rootCache(dir), nil
+	return rootCache(dir)
 }
 
 func wantedFormats(list []layer.Format) ([]layer.Format, error) {
@@ -264,7 +262,11 @@ func (r *Resolver) search(ctx context.Context, ref reference) (*candidate, error
 		}
 		var none *missing
 		if !errors.As(err, &none) {
-			return nil, fmt.Errorf("image %s: %w", quote(ref.text), err)
+			err = fmt.Errorf("image %s: %w", quote(ref.text), err)
+			if len(searched) > 0 { // a mistyped name is often found out by what the nearer places have
+				err = fmt.Errorf("%w (looked before in %s)", err, strings.Join(searched, "; "))
+			}
+			return nil, err
 		}
 		searched = append(searched, fmt.Sprintf("%s: %s", p, none))
 	}

@@ -14,13 +14,13 @@ import (
 // itself: the directory is the user's own. They appear whole, by a rename, so that any number of processes may share it.
 type rootCache string
 
-// defaultRootCache is cloister/roots in the user's cache directory.
-func defaultRootCache() (rootCache, error) {
+// defaultRootCache is cloister/roots in the user's cache directory; a user without one has no cache.
+func defaultRootCache() rootCache {
 	dir, err := os.UserCacheDir()
 	if err != nil {
-		return "", fmt.Errorf("cache of layer roots: %w", err)
+		return ""
 	}
-	return rootCache(filepath.Join(dir, "cloister", "roots")), nil
+	return rootCache(filepath.Join(dir, "cloister", "roots"))
 }
 
 func (c rootCache) path(diffID string, f layer.Format) string {

@@ -1,12 +1,14 @@
 package images
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -62,6 +64,56 @@ func TestLayersReadOnce(t *testing.T) {
 		if fmt.Sprint(s.done) != fmt.Sprint(wanted) && (run == 0 || len(s.done) > 0) {
 			t.Errorf("run %d: read %v, want %v", run, s.done, wanted)
 		}
+	}
+}
+
+// Layers of different images are read side by side, and no more of them than were allowed.
+func TestLayersSideBySide(t *testing.T) {
+	const workers, count = 2, 6
+	images := map[string]*testImage{}
+	var refs []string
+	for i := range count {
+		ref := fmt.Sprintf("app-%d:1", i)
+		refs, images[ref] = append(refs, ref), newImage(t, fmt.Sprint("own ", i))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var mu sync.Mutex
+	now, most := map[string]bool{}, 0
+	together := make(chan struct{})
+	begin := func(p Progress) (first bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if p.Done {
+			delete(now, p.Layer)
+			return false
+		}
+		first = !now[p.Layer]
+		now[p.Layer] = true
+		if most = max(most, len(now)); most == workers && first {
+			select {
+			case <-together:
+			default:
+				close(together)
+			}
+		}
+		return first
+	}
+	tell := func(p Progress) {
+		if !begin(p) {
+			return
+		}
+		select {
+		case <-together: // the first ones wait for each other
+		case <-ctx.Done():
+		}
+	}
+	r := open(t, Options{Layouts: []string{writeLayout(t, t.TempDir(), images)}, Workers: workers, Progress: tell})
+	if _, err := r.All(ctx, refs); err != nil {
+		t.Fatal(err)
+	}
+	if most != workers {
+		t.Errorf("got %d layers at a time, want %d", most, workers)
 	}
 }
 
@@ -137,10 +189,16 @@ func TestRootCacheDefault(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	img := newImage(t, "base")
 	dir := writeLayout(t, t.TempDir(), map[string]*testImage{"web:1": img})
-	r := must(Open(t.Context(), Options{Layouts: []string{dir}}))(t)
-	defer r.Close()
-	img.check(t, must(r.Image(t.Context(), "web:1"))(t))
+	check := func() {
+		r := must(Open(t.Context(), Options{Layouts: []string{dir}}))(t)
+		defer r.Close()
+		img.check(t, must(r.Image(t.Context(), "web:1"))(t))
+	}
+	check()
 	if _, err := os.Stat(rootCache(filepath.Join(os.Getenv("XDG_CACHE_HOME"), "cloister", "roots")).path(sha(img.tars[0]), layer.Ext4)); err != nil {
 		t.Error(err)
 	}
+	t.Setenv("XDG_CACHE_HOME", "")
+	t.Setenv("HOME", "")
+	check() // a user without a home has no cache, and still an answer
 }
