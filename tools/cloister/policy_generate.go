@@ -95,8 +95,11 @@ func (g *policyGenerate) run(cmd *cobra.Command) error {
 	podOnly := append([]string{"api-version", "no-stdio", "drop-unlisted-env", "allow-runtime-logging", "allow-dump-stacks"}, kubeFlagNames()...)
 	if g.pod.file != "" {
 		if err := refuseFlags(cmd, "with -f", func(name string) bool {
-			return !slices.Contains(append(podOnly, "file", "output", "images", "cache", "base64", "json"), name)
+			return !slices.Contains(slices.Concat(podOnly, podImageFlags(), []string{"file", "output", "images", "cache", "base64", "json"}), name)
 		}); err != nil {
+			return err
+		}
+		if err := g.pod.lookup(cmd, &g.group); err != nil {
 			return err
 		}
 		return g.pod.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())

@@ -14,9 +14,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/cloister-cc/cloister/shim/pod"
 	"github.com/cloister-cc/cloister/tools/cloister/acigen"
-	"github.com/cloister-cc/cloister/tools/cloister/images"
 	"github.com/cloister-cc/cloister/tools/cloister/kube"
 	"github.com/cloister-cc/cloister/tools/cloister/policygen"
 	"github.com/cloister-cc/cloister/tools/cloister/workload"
@@ -39,7 +37,7 @@ type kubeFlags struct {
 	target, namespace, annotate, algorithm string
 
 	configMaps, workloads, seccomp []string
-	inPlace                        bool
+	inPlace, registry              bool
 }
 
 // addKubeFlags declares the flags of Kubernetes documents.
@@ -51,6 +49,7 @@ func (k *kubeFlags) addKubeFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&k.seccomp, "seccomp", nil, "with -f: NAME=FILE: the profile that the nodes have for RuntimeDefault or a localhostProfile; NAME=none: the runtime sends none")
 	f.StringVar(&k.annotate, "annotate", "", "with -f: write the policy into the pod templates: policy (as it is) or initdata (packed)")
 	f.StringVar(&k.algorithm, "initdata-algorithm", "", "with -f: digest of --annotate initdata: sha256, sha384 or sha512 (default the present document's, else sha256)")
+	f.BoolVar(&k.registry, "registry", false, "with -f: look for images in their registry, too")
 	f.BoolVar(&k.inPlace, "in-place", false, "with --annotate: change the file itself")
 }
 
@@ -186,21 +185,22 @@ func (g *podGenerate) runKube(ctx context.Context, doc workload.Document, stdout
 	if err != nil {
 		return err
 	}
-	if len(picked) > 1 && g.kube.annotate == "" && !g.json {
+	if len(picked) > 1 && g.kube.annotate == "" && (!g.json || g.out != "") {
 		var names []string
 		for _, w := range picked {
 			names = append(names, w.String())
 		}
-		return &usageError{fmt.Errorf("policy generate: the file has %d workloads (%s): want one by --workload, or --annotate, or --json",
+		return &usageError{fmt.Errorf("policy generate: the file has %d workloads (%s): want one by --workload, or --annotate, or --json on standard output",
 			len(picked), strings.Join(names, ", "))}
 	}
-	source, roots, err := g.podImages()
+	images, err := g.podImages()
 	if err != nil {
 		return err
 	}
+	defer images.close()
 	var made []kubePolicy
 	for _, w := range picked {
-		p, err := g.generateWorkload(ctx, w, source, roots)
+		p, err := g.generateWorkload(ctx, w, images)
 		if err != nil {
 			return fmt.Errorf("%s: %w", w, err)
 		}
@@ -209,16 +209,19 @@ func (g *podGenerate) runKube(ctx context.Context, doc workload.Document, stdout
 		}
 		made = append(made, p)
 	}
+	if err := images.done(); err != nil {
+		return err
+	}
 	return g.writeKube(file, made, stdout, stderr)
 }
 
-func (g *podGenerate) generateWorkload(ctx context.Context, w *kube.Workload, source pod.Source, roots policygen.Roots) (kubePolicy, error) {
-	containers, err := w.Pod.Resolve(ctx, source)
+func (g *podGenerate) generateWorkload(ctx context.Context, w *kube.Workload, images *podImages) (kubePolicy, error) {
+	containers, err := w.Pod.Resolve(ctx, images.source)
 	if err != nil {
 		return kubePolicy{}, err
 	}
 	out := kubePolicy{workload: w}
-	if out.text, err = policygen.Generate(ctx, containers, roots, g.options); err != nil {
+	if out.text, err = policygen.Generate(ctx, containers, images.roots, g.options); err != nil {
 		return kubePolicy{}, err
 	}
 	if g.kube.annotate == carrierInitdata {
@@ -251,8 +254,6 @@ func (g *podGenerate) writeKube(file *kube.File, made []kubePolicy, stdout, stde
 	switch {
 	case g.kube.inPlace:
 		err = replaceFile(g.file, written)
-	case g.out != "" && g.kube.annotate == "" && len(made) > 1:
-		return &usageError{fmt.Errorf("policy generate: --output takes one policy, the file has %d", len(made))}
 	case g.out != "":
 		err = os.WriteFile(g.out, written, 0o644)
 	case !g.json:
@@ -290,33 +291,4 @@ func (g *podGenerate) tellKube(made []kubePolicy, stdout, stderr io.Writer) erro
 		return encodeJSON(stdout, results)
 	}
 	return nil
-}
-
-// podImages are the images in the directory of layouts, and how their roots are found.
-func (g *podGenerate) podImages() (pod.Source, policygen.Roots, error) {
-	source, err := openPodImages(g.images)
-	if err != nil {
-		return nil, nil, err
-	}
-	cache, err := layerCache(g.cache)
-	return source, cachedRoots(cache), err
-}
-
-// imageSource gives images of any source to what resolves pods. A lock file or a cache knows roots and no files.
-type imageSource struct{ images.Source }
-
-func (s imageSource) Image(ctx context.Context, reference string) (*pod.Image, error) {
-	found, err := s.Source.Image(ctx, reference)
-	if err != nil {
-		return nil, err
-	}
-	out := &pod.Image{Digest: found.Digest, Config: found.Config}
-	for _, l := range found.Layers {
-		root := l.Ext4
-		if root == "" {
-			root = l.EROFS
-		}
-		out.Layers = append(out.Layers, pod.Layer{DiffID: l.DiffID, Root: root})
-	}
-	return out, nil
 }

@@ -22,6 +22,7 @@ type podGenerate struct {
 	base64, json             bool
 	options                  policygen.Options
 	kube                     kubeFlags
+	open                     func() (*podImages, error) // nil: the directory of layouts alone
 }
 
 // policyResult is what --json prints.
@@ -81,15 +82,20 @@ func (g *podGenerate) generate(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	containers, err := resolvePod(ctx, p, g.images)
+	images, err := g.podImages()
 	if err != nil {
 		return nil, err
 	}
-	cache, err := layerCache(g.cache)
+	defer images.close()
+	containers, err := p.Resolve(ctx, images.source)
 	if err != nil {
 		return nil, err
 	}
-	return policygen.Generate(ctx, containers, cachedRoots(cache), g.options)
+	text, err := policygen.Generate(ctx, containers, images.roots, g.options)
+	if err != nil {
+		return nil, err
+	}
+	return text, images.done()
 }
 
 // cachedRoots converts each layer once; the launcher plugs the same files later.

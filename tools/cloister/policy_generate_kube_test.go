@@ -1,0 +1,245 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cloister-cc/cloister/tools/cloister/kube"
+	"github.com/cloister-cc/cloister/tools/cloister/workload"
+)
+
+const (
+	kubeDeployment = `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web} # ours
+spec:
+  template:
+    spec:
+      enableServiceLinks: false
+      containers:
+      - name: app
+        image: app
+        command: [/bin/app]
+        env: [{name: MODE, valueFrom: {configMapKeyRef: {name: settings, key: MODE}}}]
+`
+	kubeJob = "---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: once}\nspec:\n  template:\n    spec:\n      containers: [{name: app, image: app, command: [/bin/once]}]\n"
+	kubeMap = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {MODE: fast}\n"
+)
+
+// kubeFiles writes a file of two workloads and a ConfigMap beside it; flags name them and the images.
+func kubeFiles(t *testing.T) (file string, flags []string) {
+	t.Helper()
+	flags = policyFiles(t)
+	file = filepath.Join(filepath.Dir(flags[1]), "all.yaml")
+	settings := filepath.Join(filepath.Dir(flags[1]), "settings.yaml")
+	for name, text := range map[string]string{file: kubeDeployment + kubeJob, settings: kubeMap} {
+		if err := os.WriteFile(name, []byte(text), 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flags[1] = file
+	return file, slices.Clip(append(flags, "--config-map", settings))
+}
+
+func hostData(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+func TestKubeOneWorkload(t *testing.T) {
+	_, flags := kubeFiles(t)
+	text, stderr, err := runPolicy(t, append(flags, "--workload", "Deployment/web")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"command":["/bin/app"]`, `"pattern":"MODE=fast"`, "HOSTNAME=web-[", "KUBERNETES_SERVICE_HOST="} {
+		if !strings.Contains(text, want) {
+			t.Errorf("got policy without %q:\n%s", want, text)
+		}
+	}
+	if want := "HOST_DATA " + hostData(text) + " deployment/web\n"; stderr != want {
+		t.Errorf("got %q, want %q", stderr, want)
+	}
+}
+
+func TestKubeJSON(t *testing.T) {
+	_, flags := kubeFiles(t)
+	printed, _, err := runPolicy(t, append(flags, "--json")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var results []kubeResult
+	if err := json.Unmarshal([]byte(printed), &results); err != nil {
+		t.Fatal(err)
+	}
+	if len(results) != 2 || results[0].Workload != "deployment/web" || results[1].Workload != "job/once" {
+		t.Fatalf("got %+v, want two workloads", results)
+	}
+	for _, r := range results {
+		text, err := base64.StdEncoding.DecodeString(r.Policy)
+		if err != nil || hostData(string(text)) != r.HexData || r.SHA256 != r.HexData || r.Bytes != len(text) {
+			t.Errorf("%s: got %+v, %v", r.Workload, r, err)
+		}
+	}
+}
+
+// TestKubeAnnotate writes both carriers into the file and finds the policy in it that the command prints by itself.
+func TestKubeAnnotate(t *testing.T) {
+	for _, carrier := range []string{"policy", "initdata"} {
+		t.Run(carrier, func(t *testing.T) {
+			file, flags := kubeFiles(t)
+			policy, _, err := runPolicy(t, append(flags, "--workload", "job/once")...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			printed, stderr, err := runPolicy(t, append(flags, "--annotate", carrier)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Count(stderr, "HOST_DATA ") != 2 || !strings.Contains(printed, "metadata: {name: web} # ours\n") {
+				t.Errorf("got %q and\n%s", stderr, printed)
+			}
+			quiet, _, err := runPolicy(t, append(flags, "--annotate", carrier, "--in-place")...)
+			if err != nil || quiet != "" {
+				t.Fatalf("got %q, %v", quiet, err)
+			}
+			written, err := os.ReadFile(file)
+			if err != nil || string(written) != printed {
+				t.Errorf("the file is not what was printed (%v)", err)
+			}
+			if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o640 {
+				t.Errorf("got mode %v, %v, want it kept", info.Mode(), err)
+			}
+			checkJobAnnotation(t, carrier, string(written), policy, stderr)
+			again, _, err := runPolicy(t, append(flags, "--annotate", carrier)...)
+			if err != nil || again != printed {
+				t.Errorf("the second time gave another file (%v)", err)
+			}
+		})
+	}
+}
+
+func checkJobAnnotation(t *testing.T, carrier, written, policy, stderr string) {
+	t.Helper()
+	read, err := kube.Read(workload.Document{Name: "written", Data: []byte(written)},
+		[]workload.Document{{Name: "settings", Data: []byte(kubeMap)}}, kube.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	annotations := read.Workloads[1].Annotations
+	if carrier == "policy" {
+		text, err := base64.StdEncoding.DecodeString(annotations[kube.PolicyAnnotation])
+		if err != nil || string(text) != policy || !strings.Contains(stderr, "HOST_DATA "+hostData(policy)+" job/once\n") {
+			t.Errorf("the annotation is not the policy (%v); printed %q", err, stderr)
+		}
+		return
+	}
+	document, err := kube.ReadInitdata(annotations[kube.InitdataAnnotation])
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := document.HostData()
+	if document.Data["policy.rego"] != policy || !strings.Contains(stderr, "HOST_DATA "+hex.EncodeToString(digest[:])+" job/once\n") {
+		t.Errorf("the document is not the policy's; printed %q", stderr)
+	}
+}
+
+// TestKubeTargets: one Pod is the launcher's unless a cluster is asked for, and then has what a cluster adds.
+func TestKubeTargets(t *testing.T) {
+	flags := slices.Clip(policyFiles(t))
+	alone, _, err := runPolicy(t, flags...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, _, err := runPolicy(t, append(flags, "--target", "run")...)
+	if err != nil || run != alone || strings.Contains(alone, "termination-log") {
+		t.Errorf("--target run gave another policy than none (%v)", err)
+	}
+	cluster, _, err := runPolicy(t, append(flags, "--target", "cluster")...)
+	if err != nil || !strings.Contains(cluster, "/dev/termination-log") || !strings.Contains(cluster, "HOSTNAME=one") {
+		t.Errorf("got %v and\n%s", err, cluster)
+	}
+}
+
+// TestKubeLock: a lock file answers with roots, and says what it cannot know.
+func TestKubeLock(t *testing.T) {
+	flags := slices.Clip(policyFiles(t))
+	lock := filepath.Join(t.TempDir(), "lock.json")
+	direct, _, err := runPolicy(t, flags...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	saved, _, err := runPolicy(t, append(flags, "--offline", "--lock", lock, "--save-lock")...)
+	if err != nil || saved != direct {
+		t.Fatalf("got %v and another policy than without a lock file:\n%s", err, saved)
+	}
+	_, _, err = runPolicy(t, "-f", flags[1], "--locked", "--lock", lock)
+	if err == nil || !strings.Contains(err.Error(), "supplementalGroupsPolicy: Strict") {
+		t.Errorf("got %v, want what to say instead of the image", err)
+	}
+	strict := filepath.Join(t.TempDir(), "strict.yaml")
+	text := strings.Replace(policyPod, "spec:\n", "spec:\n  securityContext: {runAsUser: 7, runAsGroup: 8, supplementalGroupsPolicy: Strict}\n", 1)
+	if err := os.WriteFile(strict, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	policy, _, err := runPolicy(t, "-f", strict, "--target", "cluster", "--locked", "--lock", lock)
+	if err != nil || !strings.Contains(policy, `"user_idname":{"pattern":"7","strategy":"id"}`) {
+		t.Errorf("got %v and\n%s", err, policy)
+	}
+}
+
+func TestKubeRefuses(t *testing.T) {
+	file, flags := kubeFiles(t)
+	profile := filepath.Join(t.TempDir(), "profile.json")
+	if err := os.WriteFile(profile, []byte(`{"defaultAction": 7}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cases := []struct {
+		name  string
+		args  []string
+		want  string
+		usage bool
+	}{
+		{"several", flags, "2 workloads (deployment/web, job/once)", true},
+		{"workload", append(flags, "--workload", "pod/web"), `--workload "pod/web" is not in the file`, true},
+		{"target", append(flags, "--target", "vm"), `--target got "vm"`, true},
+		{"annotate", append(flags, "--annotate", "both"), `--annotate got "both"`, true},
+		{"in-place", append(flags, "--in-place"), "--in-place is for --annotate", true},
+		{"algorithm", append(flags, "--annotate", "policy", "--initdata-algorithm", "sha256"), "is for --annotate initdata", true},
+		{"unknown-algorithm", append(flags, "--annotate", "initdata", "--initdata-algorithm", "md5"), `got "md5"`, true},
+		{"base64", append(flags, "--annotate", "policy", "--base64"), "exclude each other", true},
+		{"two-outputs", append(flags, "--annotate", "policy", "--in-place", "-o", "x"), "exclude each other", true},
+		{"json-nowhere", append(flags, "--annotate", "policy", "--json"), "wants --output or --in-place", true},
+		{"run", append(flags, "--target", "run"), "--target run is for one Pod", true},
+		{"seccomp-form", append(flags, "--seccomp", "RuntimeDefault"), "want NAME=FILE", true},
+		{"seccomp-file", append(flags, "--seccomp", "RuntimeDefault="+profile), "--seccomp RuntimeDefault", false},
+		{"one-output", append(flags, "--json", "-o", filepath.Join(t.TempDir(), "x")), "2 workloads", true},
+		{"config-map", append(flags[:len(flags)-2:len(flags)-2], "--workload", "deployment/web"), `ConfigMap "settings" is in none of the documents`, false},
+		{"other-source", []string{"--image", "app", "--workload", "x/y"}, "--workload does nothing with --image", true},
+		{"both-formats", append(flags, "--layer-format", "both"), "--layer-format both", true},
+		{"namespace", append(flags, "--workload", "job/once", "--target", "run"), "--target run is for one Pod", true},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			stdout, _, err := runPolicy(t, c.args...)
+			if err == nil || !strings.Contains(err.Error(), c.want) || stdout != "" {
+				t.Fatalf("got %v and output %q, want %q", err, stdout, c.want)
+			}
+			var usage *usageError
+			if errors.As(err, &usage) != c.usage {
+				t.Errorf("got usage error %v, want %v", !c.usage, c.usage)
+			}
+		})
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != kubeDeployment+kubeJob {
+		t.Errorf("the file was changed (%v)", err)
+	}
+}
