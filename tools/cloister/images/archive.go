@@ -196,7 +196,11 @@ func (a *archive) find(ctx context.Context, ref reference, want platform) (*cand
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", a, err)
 		}
-		c, err := findInIndex(ctx, a.String(), index, a, a.only != "", ref, want)
+		how := fullNames
+		if a.only != "" {
+			how = givenFor
+		}
+		c, err := findInIndex(ctx, a.String(), index, a, how, ref, want)
 		if !errors.As(err, &none) || !a.has(manifestFile) {
 			return c, err
 		}

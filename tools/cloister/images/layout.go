@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
 )
@@ -50,7 +51,7 @@ func (l *layoutDir) find(ctx context.Context, ref reference, want platform) (*ca
 		if !filepath.IsLocal(dir) || i > 0 && dir == dirs[i-1] {
 			continue
 		}
-		c, err := l.findIn(ctx, dir, dir != "." || l.only != "", ref, want)
+		c, err := l.findIn(ctx, dir, l.naming(dir), ref, want)
 		var none *missing
 		switch {
 		case errors.As(err, &none):
@@ -69,7 +70,17 @@ func (l *layoutDir) find(ctx context.Context, ref reference, want platform) (*ca
 	return found, nil
 }
 
-func (l *layoutDir) findIn(ctx context.Context, dir string, own bool, ref reference, want platform) (*candidate, error) {
+func (l *layoutDir) naming(dir string) naming {
+	switch {
+	case dir != ".":
+		return ownTags
+	case l.only != "":
+		return givenFor
+	}
+	return fullNames
+}
+
+func (l *layoutDir) findIn(ctx context.Context, dir string, how naming, ref reference, want platform) (*candidate, error) {
 	dir = filepath.Join(l.name, dir)
 	if _, err := os.Stat(filepath.Join(dir, layoutFile)); errors.Is(err, fs.ErrNotExist) {
 		return nil, &missing{}
@@ -81,7 +92,7 @@ func (l *layoutDir) findIn(ctx context.Context, dir string, own bool, ref refere
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", place, err)
 	}
-	return findInIndex(ctx, place, raw, dirBlobs(dir), own, ref, want)
+	return findInIndex(ctx, place, raw, dirBlobs(dir), how, ref, want)
 }
 
 func readIndex(dir string) ([]byte, error) {
@@ -102,14 +113,13 @@ func readBounded(r io.Reader, what string, limit int64) ([]byte, error) {
 	return raw, err
 }
 
-// findInIndex finds an image in a layout's index.json. own says that the layout is this image's, so that a bare tag names it
-// and an image without a name may be meant.
-func findInIndex(ctx context.Context, place string, index []byte, from blobs, own bool, ref reference, want platform) (*candidate, error) {
+// findInIndex finds an image in a layout's index.json.
+func findInIndex(ctx context.Context, place string, index []byte, from blobs, how naming, ref reference, want platform) (*candidate, error) {
 	var doc document
 	if err := json.Unmarshal(index, &doc); err != nil {
 		return nil, fmt.Errorf("%s: index.json: %w", place, err)
 	}
-	d, err := pick(ctx, doc.Manifests, from, own, ref, want)
+	d, err := pick(ctx, doc.Manifests, from, how, ref, want)
 	if err != nil {
 		if none := (*missing)(nil); errors.As(err, &none) {
 			return nil, err
@@ -125,28 +135,43 @@ func findInIndex(ctx context.Context, place string, index []byte, from blobs, ow
 	return c, nil
 }
 
+// naming says how far a layout's images are known by where the layout is.
+type naming int
+
+const (
+	fullNames naming = iota // several repositories' images: only full names count
+	ownTags                 // one repository's images: a bare tag names one, and an only image without a name is the latest
+	givenFor                // given for one reference: an only image is meant, whatever its name
+)
+
 // pick finds the one descriptor that a reference names.
-func pick(ctx context.Context, list []v1.Descriptor, from blobs, own bool, ref reference, want platform) (v1.Descriptor, error) {
+func pick(ctx context.Context, list []v1.Descriptor, from blobs, how naming, ref reference, want platform) (v1.Descriptor, error) {
 	if ref.hasDigest() {
 		return pickDigest(ctx, list, from, ref.digest)
 	}
-	var found, images []v1.Descriptor
+	var full, bare, images []v1.Descriptor
 	var have []string
 	for _, d := range list {
 		if signs(d) {
 			continue
 		}
 		images = append(images, d)
-		names := nameOf(d)
-		if names != "" {
-			have = append(have, names)
+		if n := nameOf(d); n != "" {
+			have = append(have, n)
 		}
-		if ref.isNamed(d.Annotations[imageNameAnnotation]) || ref.isNamed(d.Annotations[refNameAnnotation]) ||
-			own && d.Annotations[refNameAnnotation] == ref.tag {
-			found = append(found, d)
+		switch {
+		case ref.isNamed(d.Annotations[imageNameAnnotation]), ref.isNamed(d.Annotations[refNameAnnotation]):
+			full = append(full, d)
+		case d.Annotations[imageNameAnnotation] == "" && d.Annotations[refNameAnnotation] == ref.tag:
+			bare = append(bare, d)
 		}
 	}
-	if len(found) == 0 && own && len(images) == 1 && images[0].Annotations[refNameAnnotation] == "" {
+	found := full
+	if len(found) == 0 && how != fullNames {
+		found = bare
+	}
+	unnamed := len(images) == 1 && nameOf(images[0]) == "" && ref.tag == name.DefaultTag
+	if len(found) == 0 && (how == givenFor && len(images) == 1 || how == ownTags && unnamed) {
 		found = images
 	}
 	return oneOf(found, have, want)

@@ -54,13 +54,40 @@ func TestLayoutPerImage(t *testing.T) {
 	writeLayout(t, filepath.Join(root, "web"), map[string]*testImage{"1": one, "latest": two})
 	writeLayout(t, filepath.Join(root, "ghcr.io/me/app"), map[string]*testImage{"": only})
 	writeLayout(t, filepath.Join(root, "docker.io/library/full"), map[string]*testImage{"1": one})
-	for ref, want := range map[string]*testImage{"web:1": one, "web": two, "ghcr.io/me/app:7": only, "full:1": one} {
+	for ref, want := range map[string]*testImage{"web:1": one, "web": two, "ghcr.io/me/app": only, "full:1": one} {
 		want.check(t, find(t, Options{Layouts: []string{root}}, ref))
 	}
 	findErr(t, Options{Layouts: []string{root}}, "1")
+	findErr(t, Options{Layouts: []string{root}}, "web:2")
+	findErr(t, Options{Layouts: []string{root}}, "ghcr.io/me/app:7")            // an image without a name is the latest
 	findErr(t, Options{Layouts: []string{filepath.Join(root, "web")}}, "web:1") // a bare tag names nothing here
 	// Given for a reference, a layout needs no names.
 	only.check(t, find(t, Options{Archives: map[string]string{"x:3": filepath.Join(root, "ghcr.io/me/app")}}, "docker.io/library/x:3"))
+}
+
+// What docker saves has equal bare tags beside full names.
+func TestLayoutDockerNames(t *testing.T) {
+	web, db := newImage(t, "web"), newImage(t, "db")
+	dir := t.TempDir()
+	p := must(layout.Write(dir, empty.Index))(t)
+	for name, img := range map[string]*testImage{"docker.io/library/web:1": web, "docker.io/library/db:1": db} {
+		if err := p.AppendImage(img, layout.WithAnnotations(map[string]string{imageNameAnnotation: name, refNameAnnotation: "1"})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for ref, img := range map[string]*testImage{"web:1": web, "db:1": db} {
+		for _, o := range []Options{{Layouts: []string{dir}}, {Archives: map[string]string{ref: dir}}, {ArchiveFiles: []string{dirTar(t, dir)}}} {
+			img.check(t, find(t, o, ref))
+		}
+	}
+	findErr(t, Options{Archives: map[string]string{"other:1": dir}}, "other:1")
+	one := t.TempDir()
+	p = must(layout.Write(one, empty.Index))(t)
+	if err := p.AppendImage(web, layout.WithAnnotations(map[string]string{imageNameAnnotation: "docker.io/library/built:dev", refNameAnnotation: "dev"})); err != nil {
+		t.Fatal(err)
+	}
+	web.check(t, find(t, Options{Archives: map[string]string{"registry.example/web:1": one}}, "registry.example/web:1"))
+	findErr(t, Options{Layouts: []string{one}}, "registry.example/web:1")
 }
 
 func TestLayoutAmbiguous(t *testing.T) {
@@ -161,6 +188,7 @@ func TestLayoutWrongContent(t *testing.T) {
 		"manifest-shorter": {change(img.digest, shorter), "unexpected EOF"},
 		"config":           {change(m.Config.Digest.String(), flip), m.Config.Digest.String()},
 		"layer":            {change(layerDigest, flip), "layer 1"},
+		"layer-gzip-time":  {change(layerDigest, func(raw []byte) []byte { raw[4] ^= 1; return raw }), "want " + layerDigest}, // the same tar
 		"layer-longer":     {change(layerDigest, longer), "layer 1"},
 		"layer-shorter":    {change(layerDigest, shorter), "layer 1"},
 		"layer-other":      {change(layerDigest, func([]byte) []byte { return gzipped(t, tarOf(t, "evil", "x")) }), "layer 1"},
