@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -12,6 +13,7 @@ import (
 	"github.com/cloister-cc/cloister/tools/cloister/acigen"
 	"github.com/cloister-cc/cloister/tools/cloister/images"
 	"github.com/cloister-cc/cloister/tools/cloister/images/signature"
+	"github.com/cloister-cc/cloister/tools/cloister/progress"
 	"github.com/cloister-cc/cloister/verity/layer"
 )
 
@@ -107,6 +109,7 @@ func (g *imageSources) open(cmd *cobra.Command, format string) (*images.Resolver
 	if err := g.archives(cmd, &o); err != nil {
 		return nil, err
 	}
+	o.Progress = layerBars(progress.New(cmd.ErrOrStderr(), isTerminal(cmd.ErrOrStderr())))
 	if len(g.signatures) > 0 {
 		v, err := g.verifier()
 		if err != nil {
@@ -115,6 +118,33 @@ func (g *imageSources) open(cmd *cobra.Command, format string) (*images.Resolver
 		o.Verify = v.Verify
 	}
 	return images.Open(cmd.Context(), o)
+}
+
+// layerBars shows how far layers are that take longer than a moment. The images' readers call it side by side.
+func layerBars(bars *progress.Bars) func(images.Progress) {
+	var mu sync.Mutex
+	tasks := map[string]*progress.Task{}
+	return func(p images.Progress) {
+		if p.Size < slowLayer {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		t := tasks[p.Layer]
+		switch {
+		case p.Done && t == nil: // it was known already
+		case p.Done:
+			t.Done()
+			delete(tasks, p.Layer)
+		case t == nil:
+			name := strings.TrimPrefix(p.Layer, "sha256:")
+			t = bars.Task(p.Reference+" "+name[:min(12, len(name))], p.Size)
+			tasks[p.Layer] = t
+			fallthrough
+		default:
+			t.Set(p.Read)
+		}
+	}
 }
 
 // archives tells a mapping from an archive by its first byte: no archive begins with a brace.
