@@ -24,21 +24,31 @@ demo: setup-demo ## run a confidential pod, show its evidence, and show attacks 
 	go run ./demo
 
 test: setup-test ## pass every test: unit with the race detector, fuzz corpora, and the suite in the VM
-	go vet ./...
-	go test -race $$(go list ./... | grep -v -e /tests/e2e -e /tests/bench)
-	go test -tags purego ./verity/internal/blockhash
-	go test -count=1 -run '^TestJudgesAgree$$' ./enforcer
-	cd tests/reference && go vet -tags rego ./... && go test -tags rego ./...
-	CLOISTER_E2E_REQUIRE=1 go test -count=1 -timeout 60m -v ./tests/e2e/...
+	$(check-units)
+	$(check-e2e)
 
 unit: setup-test ## every test but the suite in the VM
-	go test -race $$(go list ./... | grep -v -e /tests/e2e -e /tests/bench)
-	go test -tags purego ./verity/internal/blockhash
-	go test -count=1 -run '^TestJudgesAgree$$' ./enforcer
-	cd tests/reference && go test -tags rego ./...
+	$(check-units)
+
+# These packages compute for minutes in one goroutine, or pack images. Where the race detector sees nothing but makes that ten times slower, they leave it
+# out or take a sample (`raceEnabled` in their tests); each then runs again, whole, without it. Vet ran before, so go test need not.
+WHOLE := ./agent/storage ./enforcer ./enforcer/entry ./guest ./snp/verify ./tests/cases ./tools/snp-emulator
+
+define check-units
+go vet ./...
+go test -vet=off -race $$(go list ./... | grep -v -e /tests/e2e -e /tests/bench)
+go test -vet=off $(WHOLE)
+go test -vet=off -tags purego ./verity/internal/blockhash
+cd tests/reference && go vet -tags rego ./... && go test -vet=off -tags rego ./...
+endef
+
+# The guest image is built once for the whole suite. Cases that share a VM run one after the other, those with a VM of their own beside each other.
+define check-e2e
+CLOISTER_E2E_REQUIRE=1 go test -count=1 -timeout 60m -v ./tests/e2e/...
+endef
 
 e2e: setup-test ## only the tests in the VM
-	CLOISTER_E2E_REQUIRE=1 go test -count=1 -timeout 60m -v ./tests/e2e/...
+	$(check-e2e)
 
 bench: setup-test ## measure, as ratios against references run side by side; ends with BENCH lines
 	go run ./tests/bench

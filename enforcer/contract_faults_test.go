@@ -229,6 +229,7 @@ func TestFault_TargetsAreTheAgents(t *testing.T) {
 // says that it reaches the network, the clock, the environment, files, keys or random numbers, is undefined for a policy of
 // either language.
 func TestFault_NoBuiltinReachesOutside(t *testing.T) {
+	inOneGoroutine(t)
 	outside := []string{
 		"http.", "net.lookup", "opa.", "time.", "rand.", "uuid.rfc", "io.jwt", "crypto.x509", "crypto.parse", "providers.", "rego.", "graphql.", "json.match_schema",
 		"json.verify_schema", "net.cidr_expand", "strings.render",

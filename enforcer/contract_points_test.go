@@ -212,6 +212,7 @@ func sameCaps(a, b enforcer.Capabilities) bool {
 // TestContractDefaultsByVersion: a policy without rules, of each version there was. From a point's version on its rule must be there;
 // before, the default of that time holds, unless strict; a rule that is there counts in every version.
 func TestContractDefaultsByVersion(t *testing.T) {
+	inOneGoroutine(t)
 	rows := contractPoints()
 	var versions []string
 	for _, row := range rows {

@@ -119,6 +119,7 @@ func loadRow(t testing.TB, text string, own bool) *enforcer.Enforcer {
 
 // TestContractReasonStrings: each string of section 2.5, alone where the contract lets it stand alone.
 func TestContractReasonStrings(t *testing.T) {
+	inOneGoroutine(t)
 	for _, row := range reasonRows(t) {
 		t.Run(row.reason, func(t *testing.T) {
 			e := loadRow(t, row.text, row.own)

@@ -244,6 +244,7 @@ func TestFragmentCannotReachOthers(t *testing.T) {
 }
 
 func TestFragmentReceipts(t *testing.T) {
+	inOneGoroutine(t)
 	one, two, unknown := cosetest.NewLedger(t, "one.example", cosetest.P384), cosetest.NewLedger(t, "two.example", cosetest.P256), cosetest.NewLedger(t, "unknown.example", cosetest.P256)
 	impostor := cosetest.NewLedger(t, "one.example", cosetest.P384)
 	plain := signed(t, fragmentText("containers := []"))

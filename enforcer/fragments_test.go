@@ -81,6 +81,7 @@ func TestFragmentChainLengths(t *testing.T) {
 }
 
 func TestFragmentDIDPolicies(t *testing.T) {
+	inOneGoroutine(t)
 	c := cosetest.NewChain(t, cosetest.ChainOptions{
 		Subject: pkix.Name{CommonName: "Infra Signer", Organization: []string{"Example: Ltd"}},
 		Emails:  []string{"sign@example.org"}, DNS: []string{"sign.example.org"}, URIs: []string{"https://example.org/w"},
@@ -150,6 +151,7 @@ func TestFragmentIssuerBeforeText(t *testing.T) {
 func first(c cosetest.Chain, _ string) cosetest.Chain { return c }
 
 func TestFragmentSVN(t *testing.T) {
+	inOneGoroutine(t)
 	const (
 		below    = "fragment svn is below the specified minimum"
 		types    = "fragment svn and the specified minimum are different types"
@@ -225,6 +227,7 @@ func TestFragmentTextLabels(t *testing.T) {
 
 // TestFragmentFrameworkVersion: a fragment is completed for its own version, not for the policy's.
 func TestFragmentFrameworkVersion(t *testing.T) {
+	inOneGoroutine(t)
 	old := `[{"command": ["/bin/web", "--serve"], "env_rules": [], "layers": ["` + rootOne + `", "` + rootTwo + `"], "mounts": [],
 		"exec_processes": [], "signals": [], "allow_elevated": false, "working_dir": "/srv", "allow_stdio_access": true, "unknown": 1}]`
 	for _, c := range []struct {

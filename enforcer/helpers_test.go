@@ -148,6 +148,15 @@ func policyText(t testing.TB, containers []testContainer, flags ...string) strin
 	return b.String()
 }
 
+// inOneGoroutine leaves a test out under the race detector that has the engine compile dozens of policies, one after the other: there that is all of its
+// time, seconds each, and nothing runs beside it.
+func inOneGoroutine(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("has the engine compile policies one after the other: run without -race")
+	}
+}
+
 func load(t testing.TB, text string, opts ...enforcer.Options) *enforcer.Enforcer {
 	t.Helper()
 	var o enforcer.Options

@@ -119,6 +119,7 @@ func TestPolicyTextRefused(t *testing.T) {
 }
 
 func TestNothingReachesOutside(t *testing.T) {
+	inOneGoroutine(t)
 	for _, call := range []string{
 		`http.send({"method": "get", "url": "http://h/"})`, `opa.runtime()`, `net.lookup_ip_addr("h")`, `time.now_ns()`,
 		`rand.intn("x", 3)`, `uuid.rfc4122("x")`, `io.jwt.decode_verify("x", {})`, `io.jwt.decode("x")`,
@@ -170,6 +171,7 @@ mount_device := {"allowed": n > 0} if {
 }
 
 func TestOddAnswersAreNoPermission(t *testing.T) {
+	inOneGoroutine(t)
 	cases := []struct{ name, rule, want string }{
 		{"true", `mount_device := true`, "want an object"},
 		{"no-allowed", `mount_device := {"metadata": []}`, "no boolean"},
@@ -201,6 +203,7 @@ func TestOddAnswersAreNoPermission(t *testing.T) {
 
 // TestDefaultsByVersion: what a policy without rules answers, by the version it was written for.
 func TestDefaultsByVersion(t *testing.T) {
+	inOneGoroutine(t)
 	versions := []string{"0.1.0", "0.2.0", "0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0", "0.9.0", "0.10.0", "0.11.0", "0.11.1", "0.12.0"}
 	for i, version := range versions {
 		for _, spelling := range []string{"api_version", "api_svn"}[i%2:][:1] {

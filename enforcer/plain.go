@@ -162,18 +162,19 @@ func (p *fragmentPending) Commit() (undo func() error, err error) {
 	}, nil
 }
 
-// metadata is the state of the compiled rules with what the engine keeps of fragments.
-func (j *plainJudge) metadata() (map[string]any, error) {
-	engine, err := j.engine(context.Background())
-	if err != nil {
-		return nil, err
-	}
-	all, _ := engine.Metadata().(map[string]any)
-	if all == nil {
-		all = map[string]any{}
+// metadata is the state of the compiled rules with what the engine keeps of fragments. An engine that was not needed yet keeps nothing.
+func (j *plainJudge) metadata() map[string]any {
+	j.mu.Lock()
+	engine := j.compiled
+	j.mu.Unlock()
+	all := map[string]any{}
+	if engine != nil {
+		if kept, ok := engine.Metadata().(map[string]any); ok {
+			all = kept
+		}
 	}
 	maps.Copy(all, j.Metadata())
-	return all, nil
+	return all
 }
 
 // Comparison is what a refused request was held against, for whoever explains the refusal.

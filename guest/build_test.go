@@ -26,6 +26,15 @@ func testPackages(t *testing.T) string {
 	return os.Getenv("CLOISTER_PACKAGES")
 }
 
+// oneBuildUnderRace says why a test that builds whole images is left out under the race detector: packing takes it ten times as long there, and one whole build,
+// TestImageBoots, shows it all that runs at the same time.
+func oneBuildUnderRace(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("packs images like TestImageBoots: run without -race")
+	}
+}
+
 // testPrograms compiles the programs that stand in for ours, once.
 var testPrograms = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "cloister-guest-test-")
@@ -64,6 +73,7 @@ func TestMain(m *testing.M) {
 // TestImageContents holds the list of files of both kinds of image, with their modes, to a golden file: what is in the
 // guest's trusted base changes only where a reviewer sees it.
 func TestImageContents(t *testing.T) {
+	oneBuildUnderRace(t)
 	packages := testPackages(t)
 	for _, dev := range []bool{false, true} {
 		o := Options{Dev: dev, Packages: packages, Agent: testProgram(t, "hello"), Emulator: testProgram(t, "probe")}
@@ -142,6 +152,7 @@ func openLocked(t *testing.T, recipe *Recipe, dir string) *packageSet {
 // TestLibrariesComeFromLockedPackages leaves one library out of the lock. The build machine has it (the tests run on
 // it); the build fails all the same.
 func TestLibrariesComeFromLockedPackages(t *testing.T) {
+	oneBuildUnderRace(t)
 	recipe, err := LoadRecipe("")
 	if err != nil {
 		t.Fatal(err)
@@ -181,6 +192,7 @@ func sourceTree(t *testing.T, root string) {
 // TestBuildTwice builds whole images with all that must not matter changed: the path of the source, the working
 // directory, the umask, the time zone, the time the sources were written, the order and place of the packages.
 func TestBuildTwice(t *testing.T) {
+	oneBuildUnderRace(t)
 	packages := testPackages(t)
 	first, second := t.TempDir(), filepath.Join(t.TempDir(), "another", "path with a blank")
 	sourceTree(t, filepath.Join(first, "src"))
@@ -314,6 +326,7 @@ func TestImageBoots(t *testing.T) {
 
 // TestProductionImageBoots boots vmlinuz itself, as an SNP host does, with both forms of the initrd.
 func TestProductionImageBoots(t *testing.T) {
+	oneBuildUnderRace(t)
 	packages := testPackages(t)
 	requireQEMU(t)
 	for name, form := range map[string]Compression{"lz4": LZ4, "plain": Plain} {

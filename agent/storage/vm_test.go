@@ -45,6 +45,10 @@ func TestInVM(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots a VM: run without -short")
 	}
+	if raceEnabled {
+		// What it would watch is the building of the image, which guest's tests show it; the code that is tested runs in the VM.
+		t.Skip("the VM's programs are built without the race detector: run without -race")
+	}
 	if _, err := exec.LookPath(qemu.Program); err != nil {
 		t.Skipf("no %s: apt-get install qemu-system-x86", qemu.Program)
 	}

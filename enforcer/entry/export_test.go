@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// RaceEnabled is raceEnabled for the tests outside.
+const RaceEnabled = raceEnabled
+
 // PlainTexts are texts that Read takes for plain: the written cases, and what mutations leave plain.
 func PlainTexts() []string {
 	const seed, runs = 5, 400

@@ -68,7 +68,11 @@ func mutate(rng *rand.Rand, text string) string {
 
 // TestMutations holds both readers to the engine's parser on texts that are nearly policies: most are wrong in one place.
 func TestMutations(t *testing.T) {
-	const seed, runs = 4, 4000
+	const seed = 4
+	runs := 4000
+	if raceEnabled {
+		runs = 200
+	}
 	rng := rand.New(rand.NewPCG(seed, seed))
 	literals := []string{everyField, everyExternal}
 	whole := strings.Replace(base, `[{"id":"a","command":["/bin/a"],"signals":[9]}]`, everyField, 1)

@@ -14,7 +14,7 @@ var flipMachines = []machine{{"Milan", false, 2}, {"Siena", true, 3}, {"Turin", 
 // stride is 1, every byte. Where that takes minutes, under the race detector, it is a sample.
 func stride() int {
 	if testing.Short() || raceEnabled {
-		return 29
+		return 97
 	}
 	return 1
 }

@@ -1,0 +1,6 @@
+//go:build race
+
+package cases_test
+
+// raceEnabled leaves out, or makes a sample of, what takes minutes under the race detector; the Makefile runs this package without it as well.
+const raceEnabled = true
