@@ -293,6 +293,25 @@ func TestIdentityExpressions(t *testing.T) {
 	}
 }
 
+// TestIdentityAttestation takes an attestation where one is asked for, and then no signature in either format.
+func TestIdentityAttestation(t *testing.T) {
+	const provenance = "https://slsa.dev/provenance/v1"
+	a := newAuthority(t)
+	v := demand(t, byIdentityFull(t, a, "predicate="+provenance))
+	p := newPlace()
+	digest := p.image()
+	p.bundle(a.identityBundle(t, testIdentity, testIssuer, statementOf(digest, provenance), now).raw(t), nil)
+	got, err := ask(t, v, p, digest)
+	wantSigner(t, got, err, images.Signer{Kind: "cosign", Identity: builder.Identity + " attesting " + provenance})
+
+	p = newPlace()
+	p.simple(p.image(), payloadOf(digest), a.identitySimple(t, testIdentity, testIssuer, payloadOf(digest), now))
+	p.bundle(a.identityBundle(t, testIdentity, testIssuer, statementOf(digest, signPredicate), now).raw(t), nil)
+	got, err = ask(t, v, p, digest)
+	wantRefused(t, got, err, "is a signature, not an attestation of type")
+	wantRefused(t, got, err, "is an attestation of type \""+signPredicate+"\", want \""+provenance)
+}
+
 // TestIdentityTrust refuses material with which nothing can be proved.
 func TestIdentityTrust(t *testing.T) {
 	a := newAuthority(t)
