@@ -19,7 +19,7 @@ func FuzzDocuments(f *testing.F) {
 		if json.Unmarshal(raw, &m) != nil {
 			return
 		}
-		found, err := documents(ocispec.Descriptor{}, &m)
+		found, err := documents(nil, ocispec.Descriptor{}, &m)
 		if err != nil {
 			if found != nil {
 				t.Errorf("got %+v with an error", found)

@@ -27,6 +27,7 @@ type Found struct {
 	Title   string `json:"title,omitempty"`   // the name that whoever pushed it gave it
 
 	layer ocispec.Descriptor
+	from  content.Fetcher
 }
 
 // List finds the fragment that the reference names, or those attached to the image that it names: to the image or index itself, and to
@@ -45,7 +46,7 @@ func (p *Place) List(ctx context.Context, platform string) (list []Found, proble
 		return nil, nil, fmt.Errorf("%s: %w", p, err)
 	}
 	if isFragment(m) {
-		found, err := documents(desc, m)
+		found, err := documents(from, desc, m)
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", p, err)
 		}
@@ -83,7 +84,7 @@ func (p *Place) attached(ctx context.Context, from oras.ReadOnlyGraphTarget, sub
 		if !isFragment(m) || m.Subject == nil || m.Subject.Digest != subject.Digest {
 			continue
 		}
-		found, err := documents(desc, m)
+		found, err := documents(from, desc, m)
 		if err != nil {
 			problems = append(problems, err)
 			continue
@@ -131,7 +132,7 @@ func isFragment(m *manifest) bool {
 }
 
 // documents are the layers that are fragments.
-func documents(desc ocispec.Descriptor, m *manifest) ([]Found, error) {
+func documents(from content.Fetcher, desc ocispec.Descriptor, m *manifest) ([]Found, error) {
 	var out []Found
 	for _, l := range m.Layers {
 		if l.MediaType != fragment.MediaTypeRego {
@@ -143,7 +144,7 @@ func documents(desc ocispec.Descriptor, m *manifest) ([]Found, error) {
 		if l.Size > fragment.MaxSize {
 			return nil, fmt.Errorf("artifact %s: its document has %d bytes, want at most %d", desc.Digest, l.Size, fragment.MaxSize)
 		}
-		f := Found{Digest: desc.Digest.String(), Size: l.Size, Title: l.Annotations[ocispec.AnnotationTitle], layer: l}
+		f := Found{Digest: desc.Digest.String(), Size: l.Size, Title: l.Annotations[ocispec.AnnotationTitle], layer: l, from: from}
 		if m.Subject != nil {
 			f.Subject = m.Subject.Digest.String()
 		}
@@ -159,15 +160,10 @@ func documents(desc ocispec.Descriptor, m *manifest) ([]Found, error) {
 
 // Fetch reads the document of a fragment that List found here.
 func (p *Place) Fetch(ctx context.Context, f Found) ([]byte, error) {
-	if f.layer.Digest == "" {
+	if f.from == nil {
 		return nil, errors.New("fetch a fragment: it was not found by List")
 	}
-	from, err := p.reader(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var blobs content.Fetcher = from
-	raw, err := fetch(ctx, blobs, f.layer, fragment.MaxSize)
+	raw, err := fetch(ctx, f.from, f.layer, fragment.MaxSize)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p, err)
 	}
