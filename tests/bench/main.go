@@ -31,6 +31,7 @@ var groups = []group{
 	{"size", measureSizes},
 	{"decide", measureDecision},
 	{"verity", measureVerity},
+	{"layers", measureLayers},
 	{"boot", measureBoot},
 	{"memory", measureMemory},
 	{"container", measureContainer},
@@ -48,12 +49,16 @@ type bench struct {
 }
 
 // runs are how often things are measured.
-type runs struct{ container, plug, boot, verity, memory, verify, evidence, device int }
+type runs struct{ container, plug, boot, verity, layers, memory, verify, evidence, device int }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	do := func() error { return run(ctx, os.Args[1:]) }
+	if job := os.Getenv(layerJobEnv); job != "" {
+		do = func() error { return runLayerJob(ctx, job) }
+	}
+	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -69,6 +74,7 @@ func run(ctx context.Context, args []string) error {
 	flags.IntVar(&b.runs.boot, "boot-runs", 9, "boots of each kind")
 	flags.IntVar(&b.runs.memory, "memory-runs", 5, "boots after which resident memory is looked at")
 	flags.IntVar(&b.runs.verity, "verity-runs", 7, "trees built in each way")
+	flags.IntVar(&b.runs.layers, "layer-runs", 5, "conversions of each layer in each way")
 	flags.IntVar(&b.runs.verify, "verify-runs", 60, "rounds of verifications in each way")
 	flags.IntVar(&b.runs.evidence, "evidence-runs", 5000, "requests for evidence in this process")
 	flags.IntVar(&b.runs.device, "device-runs", 200, "requests for evidence in a guest, in each way")

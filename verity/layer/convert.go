@@ -81,47 +81,79 @@ func convertExt4(ctx context.Context, tar io.Reader, disk *sink, opts Options) (
 	})
 }
 
-// convertEROFS reads the layer to its end first: an EROFS image has its files sorted by name. A plain tar in a file is read a
-// second time, anything else is kept.
-func convertEROFS(ctx context.Context, tar io.Reader, disk *sink, opts Options) (string, error) {
+// convertEROFS reads the layer's headers to the end first: an EROFS image has its files sorted by name.
+func convertEROFS(ctx context.Context, tar io.Reader, disk *sink, opts Options) (_ string, err error) {
 	s := newScanner(opts)
-	var err error
 	if s.sparse, err = newSpool(opts.TempDir); err != nil {
 		return "", err
 	}
 	defer s.sparse.Close()
-	keep := func(context.Context, *chunkReader) error { return nil }
-	plain, before := plainFile(tar)
-	if plain != nil {
-		s.data = plain
-	} else {
-		whole, err := newSpool(opts.TempDir)
-		if err != nil {
-			return "", err
-		}
-		defer whole.Close()
-		s.data = whole
-		keep = func(_ context.Context, in *chunkReader) error {
-			_, err := in.WriteTo(whole)
-			return err
-		}
+	if f, info := plainFile(tar); f != nil {
+		return convertPlain(ctx, f, info, tar, disk, opts, s)
 	}
-	diffID, err := flow(ctx, tar, opts, s, keep)
+	whole, err := newSpool(opts.TempDir)
 	if err != nil {
 		return "", err
 	}
-	if err := writeEROFS(ctx, s.root, disk); err != nil {
+	defer whole.Close()
+	s.data = whole
+	diffID, err := flow(ctx, tar, opts, s, func(_ context.Context, in *chunkReader) error {
+		_, err := in.WriteTo(whole)
+		return err
+	})
+	if err != nil {
 		return "", err
 	}
-	if plain != nil {
-		if after, err := plain.Stat(); err != nil || !unchanged(before, after) {
-			return "", errors.Join(errors.New("the layer's file was changed while it was read"), err)
+	return diffID, writeEROFS(ctx, s.root, disk)
+}
+
+// convertPlain makes the image from a plain tar in a file while the diff id is still being hashed: headers and contents are read
+// where they lie, with nothing kept.
+func convertPlain(ctx context.Context, f plain, before fs.FileInfo, tar io.Reader, disk *sink, opts Options, s *scanner) (diffID string, err error) {
+	s.data = f
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		diffID, err = flow(ctx, tar, opts, nil, func(context.Context, *chunkReader) error { return nil })
+		return err
+	})
+	g.Go(func() error {
+		if err := s.scan(&plainReader{ctx: ctx, SectionReader: io.NewSectionReader(f, 0, before.Size())}); err != nil {
+			return err
 		}
+		return writeEROFS(ctx, s.root, disk)
+	})
+	if err := g.Wait(); err != nil {
+		return "", err
+	}
+	if after, err := f.Stat(); err != nil || !unchanged(before, after) {
+		return "", errors.Join(errors.New("the layer's file was changed while it was read"), err)
 	}
 	return diffID, nil
 }
 
-// flow runs the stages over a layer: to is given the stream behind the scanner. It returns the diff id, which was checked.
+// plainReader reads a tar where it lies.
+type plainReader struct {
+	ctx context.Context
+	*io.SectionReader
+}
+
+func (r *plainReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.SectionReader.Read(p)
+}
+
+func (r *plainReader) position() int64 {
+	at, err := r.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0 // a SectionReader always knows
+	}
+	return at
+}
+
+// flow runs the stages over a layer: to is given the stream behind the scanner, of which there may be none. It returns the diff
+// id, which was checked.
 func flow(ctx context.Context, tar io.Reader, opts Options, s *scanner, to func(context.Context, *chunkReader) error) (string, error) {
 	plain, taken, closePlain, err := decompress(tar)
 	if err != nil {
@@ -152,8 +184,10 @@ func (p *pump) stages(ctx context.Context, sum hash.Hash, s *scanner, to func(co
 	g.Go(func() error { return digest(ctx, hashed, sum) })
 	g.Go(func() error {
 		in := &chunkReader{ctx: ctx, in: scanned, pass: passed}
-		if err := s.scan(in); err != nil {
-			return err
+		if s != nil {
+			if err := s.scan(in); err != nil {
+				return err
+			}
 		}
 		// What follows the tar's end marker belongs to the diff id as well.
 		if err := in.drain(); err != nil {

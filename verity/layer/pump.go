@@ -201,6 +201,8 @@ func (r *chunkReader) fill() error {
 	return nil
 }
 
+func (r *chunkReader) position() int64 { return r.at }
+
 func (r *chunkReader) done() {
 	switch {
 	case r.cur == nil:

@@ -25,18 +25,24 @@ func newScanner(o Options) *scanner {
 	return &scanner{format: o.Format, links: o.HardLinks, limits: o.Limits, root: newDirectory()}
 }
 
+// tarStream is a tar that says how far it was read.
+type tarStream interface {
+	io.ReadSeeker
+	position() int64
+}
+
 // scan reads the tar to its end marker.
-func (s *scanner) scan(in *chunkReader) error {
+func (s *scanner) scan(in tarStream) error {
 	tr := tar.NewReader(in)
 	for {
 		h, err := tr.Next()
 		switch {
-		case err == io.EOF && s.entries == 0 && in.at == 0:
+		case err == io.EOF && s.entries == 0 && in.position() == 0:
 			return errors.New("read layer: it is empty")
 		case err == io.EOF:
 			return nil
 		case err != nil:
-			return fmt.Errorf("read tar: after entry %d, near byte %d: %w", s.entries, in.at, err)
+			return fmt.Errorf("read tar: after entry %d, near byte %d: %w", s.entries, in.position(), err)
 		}
 		if s.entries++; s.entries > s.limits.Entries {
 			return fmt.Errorf("layer has more than %d entries, the limit", s.limits.Entries)
@@ -44,7 +50,7 @@ func (s *scanner) scan(in *chunkReader) error {
 		if h.Typeflag == tar.TypeXGlobalHeader {
 			continue // comments of whoever made the archive; no attribute of a file comes from it
 		}
-		if err := s.entry(h, in.at, tr); err != nil {
+		if err := s.entry(h, in.position(), tr); err != nil {
 			return err
 		}
 	}
