@@ -160,6 +160,29 @@ func TestWholePolicies(t *testing.T) {
 	}
 }
 
+// TestWholePoliciesLint: what the platform adds is no finding of its own, in none of the levels; the template's own pattern is.
+func TestWholePoliciesLint(t *testing.T) {
+	flags := wholeFlags(t)
+	for _, level := range defaults.Levels() {
+		text, _, err := policyCommand(t, "", append(slices.Clone(flags), "--compat", level)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		findings, _, _ := policyCommand(t, "", "lint", writeFile(t, "policy.rego", text))
+		if got := strings.Count(findings, "CLP404"); got != 1 || !strings.Contains(findings, "ZONE may have any value") {
+			t.Errorf("%s: got %d patterns that allow any value, want the template's:\n%s", level, got, findings)
+		}
+	}
+	pod := writeFile(t, "pod.yaml", "apiVersion: v1\nkind: Pod\nmetadata:\n  name: demo\n  labels: {azure.workload.identity/use: \"true\"}\nspec:\n  containers:\n  - {name: app, image: \"registry.example/app:1\"}\n")
+	text, _, err := policyCommand(t, "", "generate", "--virtual-node-yaml", pod, "--lock", writeFile(t, "lock.json", groupLock), "--locked", "--outraw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if findings, _, _ := policyCommand(t, "", "lint", writeFile(t, "policy.rego", text)); strings.Contains(findings, "CLP404") || !strings.Contains(findings, "CLP411") {
+		t.Errorf("virtual node: got\n%s", findings)
+	}
+}
+
 // TestWholePolicyIsEnforced: the container that the template describes starts, with the variables that ACI adds.
 func TestWholePolicyIsEnforced(t *testing.T) {
 	text, _, err := policyCommand(t, "", wholeFlags(t)...)

@@ -125,7 +125,7 @@ var loaderVariables = []string{"LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "BAS
 
 // platformVariables are set by the platform to values that nobody knows beforehand; the tools write rules for them into
 // every policy.
-var platformVariables = regexp.MustCompile(`^(\(\?i\)\(FABRIC\)_|HOSTNAME=|T\(E\)\?MP=|FabricPackageFileName=|HostedServiceName=|IDENTITY_|azurecontainerinstance_restarted_by=)`)
+var platformVariables = regexp.MustCompile(`^(\(\?i\)\(FABRIC\)_|HOSTNAME=|T\(E\)\?MP=|FabricPackageFileName=|HostedServiceName=|IDENTITY_|APP_IDENTITY_ENDPOINT=|IMDS_ENDPOINT=|azurecontainerinstance_restarted_by=|AZURE_(CLIENT_ID|TENANT_ID|FEDERATED_TOKEN_FILE|AUTHORITY_HOST)=|\[A-Z0-9_\]\+_(SERVICE_(HOST|PORT)|PORT))`)
 
 func (l *linter) envRules(place string, rules []*entry.EnvRule) {
 	l.platform = nil
