@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,9 @@ import (
 	"github.com/cloister-cc/cloister/enforcer"
 	"github.com/cloister-cc/cloister/enforcer/aci"
 )
+
+// The engine's compiler makes garbage for most of its time, and keeps little: collecting it less often makes the tests a quarter faster.
+func init() { debug.SetGCPercent(400) }
 
 // The names an agent would make.
 const (

@@ -20,7 +20,7 @@ import (
 
 // TestWhatACIGives: under a policy without grants each unprivileged container finds the report device and the whole security context, and nobody listens on CoCo's port.
 func TestWhatACIGives(t *testing.T) {
-	need(t)
+	alone(t)
 	ctx := caseContext(t)
 	img := mustImage(t)
 	files, device := newContainer(img, "files", "context-files"), newContainer(img, "device", "try", "open-sev-guest")
@@ -72,7 +72,7 @@ func TestWhatACIGives(t *testing.T) {
 
 // TestABrokerGivesOnlyWhatIsNamed: where the policy has a grant, a container without one finds neither device nor security context.
 func TestABrokerGivesOnlyWhatIsNamed(t *testing.T) {
-	need(t)
+	alone(t)
 	ctx := caseContext(t)
 	img := mustImage(t)
 	named := asking(img, "named", []pod.Mount{attestMount}, "sleep")

@@ -162,7 +162,7 @@ func (p *relyingParty) judge(t *testing.T, printed string) (*snp.Report, *identi
 // TestEvidenceSaysWhichContainerAsked: in one pod, with one nonce, each container that has the grant gets evidence that names it over its own socket, and on loopback
 // only what names nobody; who has no grant gets nothing, and neither does who borrows a neighbour's socket.
 func TestEvidenceSaysWhichContainerAsked(t *testing.T) {
-	need(t)
+	alone(t)
 	ctx := limitedContext(t, 8*time.Minute)
 	list := identityPod(mustImage(t))
 	byName := map[string]*pod.Container{}

@@ -2,7 +2,7 @@
 // work), drive the agent over its virtio-serial channel and send what an honest host sends and what it must not.
 //
 // Most cases share one VM; each of them has to leave it as it found it, and the harness counts what the agent holds after
-// every case. Cases about binding a policy boot their own. When a case fails, the end of the serial console and, where the
+// every case. Cases about binding a policy or about the processor boot their own, two at a time on two cores. When a case fails, the end of the serial console and, where the
 // policy allows it, of the agent's log are printed with it.
 //
 //	go test ./tests/e2e                                  builds the guest image into the user's cache first

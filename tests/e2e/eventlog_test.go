@@ -92,7 +92,7 @@ func (l logged) kinds(key string) map[string]int {
 
 // TestEventLogInEvidence: what was started, executed and refused beside the container that asks is in its evidence, and no secret is.
 func TestEventLogInEvidence(t *testing.T) {
-	need(t)
+	alone(t)
 	ctx := caseContext(t)
 	secret := func() string {
 		var b [16]byte

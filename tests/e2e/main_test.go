@@ -59,6 +59,14 @@ func need(t *testing.T) {
 	}
 }
 
+// alone begins a case that boots a VM of its own: it runs beside others of that kind, after the cases that share a VM. A boot under emulation keeps one
+// core busy, not two.
+func alone(t *testing.T) {
+	t.Helper()
+	need(t)
+	t.Parallel()
+}
+
 // missing skips, unless this machine is one where the suite must run.
 func missing(t *testing.T, format string, args ...any) {
 	t.Helper()

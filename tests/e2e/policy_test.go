@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -31,7 +30,7 @@ func call(ctx context.Context, c *run.Client, method string) error {
 
 // TestOnePolicyIsBound is a VM's whole way to its one policy.
 func TestOnePolicyIsBound(t *testing.T) {
-	need(t)
+	alone(t)
 	ctx := caseContext(t)
 	c := newContainer(mustImage(t), "echo", "echo", "bound")
 	policy := policyFor(t, ctx, policygen.Options{AllowLogs: true}, c)
@@ -86,7 +85,7 @@ func TestOnePolicyIsBound(t *testing.T) {
 }
 
 func TestLaunchedWithoutHostData(t *testing.T) {
-	need(t)
+	alone(t)
 	policy, err := sharedPolicy()
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +95,7 @@ func TestLaunchedWithoutHostData(t *testing.T) {
 }
 
 func TestInitdataCarriesThePolicy(t *testing.T) {
-	need(t)
+	alone(t)
 	ctx := caseContext(t)
 	c := newContainer(mustImage(t), "echo", "echo", "by initdata")
 	policy := policyFor(t, ctx, policygen.Options{AllowLogs: true}, c)
@@ -113,7 +112,7 @@ func TestInitdataCarriesThePolicy(t *testing.T) {
 
 // TestInitdataThatDoesNotMatchIsFatal: the guest ends and says why on the console, from its fixed catalogue.
 func TestInitdataThatDoesNotMatchIsFatal(t *testing.T) {
-	need(t)
+	alone(t)
 	policy, err := sharedPolicy()
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +122,7 @@ func TestInitdataThatDoesNotMatchIsFatal(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Carrier, o.HostData = run.CarrierInitdata, &[32]byte{1}
-	ctx := limitedContext(t, time.Minute)
+	ctx := caseContext(t)
 	s, err := run.Boot(ctx, o)
 	if err == nil {
 		// The agent may answer before it has looked; it must not live on.
@@ -140,7 +139,7 @@ func TestInitdataThatDoesNotMatchIsFatal(t *testing.T) {
 }
 
 func TestEnvironmentIsDroppedWherePolicySaysSo(t *testing.T) {
-	need(t)
+	alone(t)
 	ctx := caseContext(t)
 	c := newContainer(mustImage(t), "env", "env")
 	policy := policyFor(t, ctx, policygen.Options{AllowLogs: true, DropUnlistedEnv: true}, c)
@@ -154,7 +153,7 @@ func TestEnvironmentIsDroppedWherePolicySaysSo(t *testing.T) {
 }
 
 func TestStdioIsKeptInsideWherePolicySaysSo(t *testing.T) {
-	need(t)
+	alone(t)
 	ctx := caseContext(t)
 	c := newContainer(mustImage(t), "spam", "spam", "500000")
 	policy := policyFor(t, ctx, policygen.Options{AllowLogs: true, NoStdio: true}, c)
@@ -167,7 +166,7 @@ func TestStdioIsKeptInsideWherePolicySaysSo(t *testing.T) {
 
 // TestProductionImageNeedsSNP: without the device nothing can be bound, so nothing can run.
 func TestProductionImageNeedsSNP(t *testing.T) {
-	need(t)
+	alone(t)
 	image, err := productionImage()
 	if err != nil {
 		t.Fatal(err)
@@ -192,7 +191,7 @@ func TestProductionImageNeedsSNP(t *testing.T) {
 // TestSecretsStayInside boots with logging refused, puts secrets in the environment, the arguments, a file and a refused
 // request, and looks for them in all that leaves the guest.
 func TestSecretsStayInside(t *testing.T) {
-	need(t)
+	alone(t)
 	ctx := caseContext(t)
 	img := mustImage(t)
 	secret := func() string {

@@ -78,6 +78,7 @@ func scriptOf(cases []agentFault) []emulator.Fault {
 // TestAgentUnderFaults: for each fault at each interface the agent answers with evidence or with the reason, keeps nothing, and goes on. What ends the key
 // comes last and stays.
 func TestAgentUnderFaults(t *testing.T) {
+	alone(t)
 	for _, way := range []emulator.Interface{emulator.IoctlOnly, emulator.ConfigfsOnly} {
 		t.Run(string(way), func(t *testing.T) { underFaults(t, way) })
 	}
@@ -207,6 +208,7 @@ func (m *machine) log(t *testing.T) string {
 
 // TestPolicyWithoutReport: where the guest cannot read its own HOST_DATA no policy is bound, and it says why.
 func TestPolicyWithoutReport(t *testing.T) {
+	alone(t)
 	policy, err := sharedPolicy()
 	if err != nil {
 		t.Fatal(err)
@@ -230,7 +232,7 @@ func TestPolicyWithoutReport(t *testing.T) {
 
 // TestLevelTheGuestHasNot: an agent whose privilege level has no key does not come up, and the console says why.
 func TestLevelTheGuestHasNot(t *testing.T) {
-	need(t)
+	alone(t)
 	policy, err := sharedPolicy()
 	if err != nil {
 		t.Fatal(err)

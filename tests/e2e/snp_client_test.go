@@ -70,7 +70,7 @@ type clientCase struct {
 
 // TestSNPClients plays every processor and every fault against go-sev-guest's client, unmodified, and ours, by ioctl and by configfs-tsm, in one VM.
 func TestSNPClients(t *testing.T) {
-	need(t)
+	alone(t)
 	cases := append(processorCases(t), faultCases()...)
 	results := runClients(t, cases)
 	for _, c := range cases {

@@ -285,7 +285,7 @@ func TestIDsAreUsedOnceAtATime(t *testing.T) {
 }
 
 func TestTamperedSandbox(t *testing.T) {
-	need(t)
+	alone(t)
 	policy, err := sharedPolicy()
 	if err != nil {
 		t.Fatal(err)
