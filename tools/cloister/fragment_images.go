@@ -43,7 +43,8 @@ func (i *fragmentImages) add(cmd *cobra.Command) {
 var (
 	fragmentContainerFlags = []string{"compat", "layer-format", "omit-id", "disable-stdio", "debug-mode", "approve-wildcards"}
 	fragmentPlaceFlags     = []string{
-		"lock", "locked", "save-lock", "update-lock", "images", "tar", "containerd", "offline", "require-signature", "signature-bundle", "cache",
+		"lock", "locked", "save-lock", "update-lock", "images", "tar", "containerd", "containerd-namespace", "offline", "mirror", "plain-http",
+		"require-signature", "signature-bundle", "cache",
 	}
 )
 

@@ -58,6 +58,9 @@ nothing but the lock file is asked, with --offline no registry.`,
 	return cmd
 }
 
+// podFlagNames are flags that only Kubernetes documents have.
+var podFlagNames = []string{"api-version", "no-stdio", "drop-unlisted-env", "allow-runtime-logging", "allow-dump-stacks"}
+
 // generateGroups is the order of the command's flags in its help.
 var generateGroups = []flagGroup{
 	{"Source, one of", []string{"file", "template-file", "parameters", "input", "virtual-node-yaml", "image", "with-containers", "group"}},
@@ -65,11 +68,10 @@ var generateGroups = []flagGroup{
 		"compat", "defaults", "debug-mode", "enable-stdio", "disable-stdio", "infrastructure-svn", "exclude-default-fragments", "fragments-json",
 		"omit-id", "approve-wildcards", "exact-wildcards", "layer-format",
 	}},
-	{"Policy of Kubernetes documents (-f)", []string{
-		"api-version", "no-stdio", "drop-unlisted-env", "allow-runtime-logging", "allow-dump-stacks",
-	}},
+	{"Policy of Kubernetes documents (-f)", slices.Concat(podFlagNames, kubeFlagNames())},
 	{"Images", []string{
-		"lock", "locked", "save-lock", "update-lock", "images", "tar", "containerd", "offline", "require-signature", "signature-bundle", "cache",
+		"lock", "locked", "save-lock", "update-lock", "images", "tar", "containerd", "containerd-namespace", "offline", "mirror", "plain-http",
+		"require-signature", "signature-bundle", "cache",
 	}},
 }
 
@@ -92,7 +94,7 @@ func (g *policyGenerate) run(cmd *cobra.Command) error {
 		return usage(cmd, "%s are given, want one source", strings.Join(sources, " and "))
 	}
 	// A flag that would do nothing is one that the user thinks does something.
-	podOnly := append([]string{"api-version", "no-stdio", "drop-unlisted-env", "allow-runtime-logging", "allow-dump-stacks"}, kubeFlagNames()...)
+	podOnly := slices.Concat(podFlagNames, kubeFlagNames())
 	if g.pod.file != "" {
 		if err := refuseFlags(cmd, "with -f", func(name string) bool {
 			return !slices.Contains(slices.Concat(podOnly, podImageFlags(), []string{"file", "output", "images", "cache", "base64", "json"}), name)

@@ -22,6 +22,7 @@ const defaultLock = "cloister.lock.json"
 
 // imageSources say where images are looked for.
 type imageSources struct {
+	registryFlags
 	images, cache         string
 	lock, tar, containerd string
 	locked, offline       bool
@@ -36,8 +37,9 @@ func (g *imageSources) bind(f *pflag.FlagSet) {
 	f.BoolVar(&g.offline, "offline", false, "ask no registry")
 	f.StringVar(&g.tar, "tar", "", "archive of images (docker save, OCI layout), or JSON file {\"REFERENCE\": \"ARCHIVE\"}")
 	f.StringVar(&g.containerd, "containerd", "", "containerd's socket or content store")
-	f.StringArrayVar(&g.signatures, "require-signature", nil, "signature that every image must have: a key file, cosign:… or notation:… (docs/policy-generation.md);\none of several is enough")
+	f.StringArrayVar(&g.signatures, "require-signature", nil, "signature that every image must have: a key file, cosign:… or notation:… (docs/signatures.md);\none of several is enough")
 	f.StringArrayVar(&g.bundles, "signature-bundle", nil, "file or directory with signatures, for images whose place has none; may be given again")
+	g.registryFlags.bind(f)
 }
 
 func (g *imageSources) check(cmd *cobra.Command, save bool) error {
@@ -107,6 +109,9 @@ func (g *imageSources) open(cmd *cobra.Command, format string) (*images.Resolver
 		o.Layouts = []string{g.images}
 	}
 	if err := g.archives(cmd, &o); err != nil {
+		return nil, err
+	}
+	if err := g.registryFlags.apply(cmd, &o); err != nil {
 		return nil, err
 	}
 	o.Progress = layerBars(progress.New(cmd.ErrOrStderr(), isTerminal(cmd.ErrOrStderr())))

@@ -81,7 +81,7 @@ func (c *containerd) find(ctx context.Context, ref reference, want platform) (*c
 		case err != nil:
 			return nil, fmt.Errorf("containerd %q: namespace %s: %w", c.path, ns, err)
 		case found != nil && !sameContent(found, next):
-			return nil, fmt.Errorf("%s has %s, %s has %s (choose a namespace)", found.place, found.name(), next.place, next.name())
+			return nil, fmt.Errorf("%s has %s, %s has %s (choose one with --containerd-namespace)", found.place, found.name(), next.place, next.name())
 		default:
 			found = next
 		}

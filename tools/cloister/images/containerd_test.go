@@ -163,7 +163,7 @@ func TestContainerdAmbiguous(t *testing.T) {
 	one, two := newImage(t, "one"), newImage(t, "two")
 	c.add(t, "default", "docker.io/library/web:1", one)
 	c.add(t, "k8s.io", "docker.io/library/web:1", two)
-	if err := findErr(t, Options{Containerd: c.socket}, "web:1"); !strings.Contains(err.Error(), "choose a namespace") {
+	if err := findErr(t, Options{Containerd: c.socket}, "web:1"); !strings.Contains(err.Error(), "--containerd-namespace") {
 		t.Errorf("got %v", err)
 	}
 	one.check(t, find(t, Options{Containerd: c.socket, Namespace: "default"}, "web:1"))

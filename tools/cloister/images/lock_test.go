@@ -123,7 +123,7 @@ func TestLockedLooksNothingUp(t *testing.T) {
 	dir := writeLayout(t, t.TempDir(), map[string]*testImage{"web:1": newImage(t, "web")})
 	o := Options{Locked: true, Lock: lockFile(t, `{}`), Layouts: []string{dir, "/does/not/exist"}, Registry: true, Containerd: "/does/not/exist"}
 	err := findErr(t, o, "web:1")
-	if !errors.Is(err, ErrLocked) || !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), `"web:1"`) || !strings.Contains(err.Error(), "once without --locked") {
+	if !errors.Is(err, ErrLocked) || !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), `"web:1"`) || !strings.Contains(err.Error(), "once with --save-lock") {
 		t.Errorf("got %v", err)
 	}
 	o.Lock = lockFile(t, `{"web:1":{"config":{},"layers":["`+root1+`"]}}`)

@@ -72,7 +72,7 @@ func (r *Resolver) fromLock(ctx context.Context, text, key string, e *lockEntry)
 // onlyLocked answers without looking at anything else. Who requires signatures judges those that were recorded.
 func (r *Resolver) onlyLocked(ctx context.Context, text string, e *lockEntry, lacking []layer.Format) (*Image, error) {
 	if len(lacking) > 0 {
-		return nil, fmt.Errorf("image %s: lock file %q has no %s roots for it: %w (to add them, run the same command once without --locked; policy generate writes the file with --save-lock)",
+		return nil, fmt.Errorf("image %s: lock file %q has no %s roots for it: %w (to add them, run the same command once with --save-lock in place of --locked)",
 			quote(text), r.opts.Lock, lacking[0], ErrLocked)
 	}
 	img := e.image(text, r.platform)

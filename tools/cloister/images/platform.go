@@ -91,5 +91,5 @@ func (e *platformError) Error() string {
 	if len(e.have) > 0 {
 		have = strings.Join(e.have, ", ")
 	}
-	return fmt.Sprintf("platform: got %.512s, want %s (choose one with --platform, or build the image for it)", have, e.want)
+	return fmt.Sprintf("platform: got %.512s, want %s (build the image for it)", have, e.want)
 }

@@ -102,7 +102,7 @@ func TestRegistry(t *testing.T) {
 	}
 	// Without leave, the network is not touched.
 	before := r.count("GET", "")
-	if err := findErr(t, Options{}, ref); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "allow the registry") {
+	if err := findErr(t, Options{}, ref); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "leave --offline out") {
 		t.Errorf("got %v", err)
 	}
 	if after := r.count("GET", ""); after != before {

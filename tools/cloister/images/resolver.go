@@ -243,7 +243,7 @@ func (r *Resolver) WriteLock(path string) error {
 type lockedError struct{ reference, lock string }
 
 func (e *lockedError) Error() string {
-	return fmt.Sprintf("image %s: lock file %q has no entry for it, and nothing is looked up with --locked (to add it, run the same command once without --locked, where the image can be found; policy generate writes the file with --save-lock)",
+	return fmt.Sprintf("image %s: lock file %q has no entry for it, and nothing is looked up with --locked (to add it, run the same command once with --save-lock in place of --locked, where the image can be found)",
 		quote(e.reference), e.lock)
 }
 
@@ -272,7 +272,7 @@ func (r *Resolver) search(ctx context.Context, ref reference) (*candidate, error
 	}
 	next := "check its spelling"
 	if !r.opts.Registry {
-		next = "allow the registry, or give the image's OCI layout or archive"
+		next = "give its OCI layout with --images or its archive with --tar, or leave --offline out"
 	}
 	if r.opts.Lock != "" && !r.opts.Update {
 		searched = slices.Insert(searched, 0, fmt.Sprintf("lock file %q: no entry", r.opts.Lock))

@@ -56,7 +56,7 @@ func (c *impatient) Read(p []byte) (int, error) {
 // RoundTrip refuses to speak without TLS: a token or a manifest by tag is anybody's on such a way.
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" && !loopback(req.URL.Hostname()) && !slices.Contains(g.plain, req.URL.Host) {
-		return nil, fmt.Errorf("%s would be asked without TLS (allow it for this host by name if that is meant)", quote(req.URL.Host))
+		return nil, fmt.Errorf("%s would be asked without TLS (--plain-http with this host allows it)", quote(req.URL.Host))
 	}
 	resp, err := g.http.RoundTrip(req)
 	if err == nil && (strings.Contains(req.URL.Path, "/manifests/") || strings.Contains(req.URL.Path, "/referrers/")) {
