@@ -132,6 +132,9 @@ func (t *template) evaluateObject(n *tree.Node, s *shape.Spec, in *scope) (*tree
 			continue
 		}
 		v, err := t.evaluate(m.Value, of, in)
+		if of != nil && of.IsLenient() && err != nil && !errors.Is(err, expr.ErrBudget) {
+			v, err = &tree.Node{Kind: tree.Unknown, Line: m.Value.Line, Source: m.Value}, nil
+		}
 		if err != nil {
 			return nil, below(m.Name, err)
 		}

@@ -165,6 +165,17 @@ func TestReadParameters(t *testing.T) {
 	}
 }
 
+// A template may take its policy from a parameter that is to be filled with what is generated.
+func TestReadPolicyThatIsNotThere(t *testing.T) {
+	for _, policy := range []string{"[parameters('policies').g]", "[parameters('none')]", "[frob()]", "[parameters('open')]", ""} {
+		doc := strings.Replace(minimal(`"confidentialComputeProperties": {"ccePolicy": "`+policy+`"},`, ""), `"parameters": {`, `"parameters": {"policies": {"type": "object", "defaultValue": {}}, `, 1)
+		groups, err := readText(t, doc)
+		if err != nil || groups[0].Existing != nil {
+			t.Errorf("%q: got %v, %v", policy, groups, err)
+		}
+	}
+}
+
 func TestReadExactWildcards(t *testing.T) {
 	template := minimal("", `,"command": ["[format('--a={0}.b', parameters('open'))]", "[resourceGroup().location]", "[toUpper(parameters('open'))]"]`)
 	want := map[bool][]string{false: {".*", ".*", ".*"}, true: {`--a=.*\.b`, ".*", ".*"}}

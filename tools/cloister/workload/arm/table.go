@@ -55,7 +55,7 @@ var (
 
 	properties = shape.Object("properties", "the group", shape.With([]shape.Spec{
 		shape.Text("osType", "Linux; Windows is refused"),
-		shape.Object("confidentialComputeProperties", "where the policy is", shape.Text("ccePolicy", "the present policy, base64")),
+		shape.Object("confidentialComputeProperties", "where the policy is", shape.Lenient("ccePolicy", "the present policy, base64")),
 		shape.List("containers", "the containers", container...),
 		shape.List("initContainers", "containers that run before the others; appended", container...),
 		groupVolumes,

@@ -28,10 +28,17 @@ type Spec struct {
 	Meaning string
 	kind    kind
 	members []Spec // of an object, or of each element of a list
+	lenient bool
 }
 
 // Text is a string.
 func Text(name, meaning string) Spec { return Spec{Name: name, Meaning: meaning} }
+
+// Lenient is a string that a document may leave open, by an expression that cannot be computed too: it counts as not known.
+func Lenient(name, meaning string) Spec { return Spec{Name: name, Meaning: meaning, lenient: true} }
+
+// IsLenient says that an expression which cannot be computed is as good as one that is not known.
+func (s *Spec) IsLenient() bool { return s.lenient }
 
 // Bool is a boolean.
 func Bool(name, meaning string) Spec { return Spec{Name: name, Meaning: meaning, kind: boolKind} }

@@ -32,6 +32,7 @@ func (fixture) CopyIndex(name string) (int64, error) {
 	}
 	return 3, nil
 }
+
 func (fixture) Function(_ string, args []*tree.Node) (*tree.Node, error) {
 	if len(args) != 1 {
 		return nil, errors.New("want one argument")
@@ -121,7 +122,13 @@ var results = map[string]string{
 	"[map(createArray(1, 2), lambda('i', add(lambdaVariables('i'), 1)))]":                       "[2,3]",
 	"[filter(createArray(1, 2), lambda('i', greater(lambdaVariables('i'), 1)))]":                "[2]",
 	"[map(createArray('a'), lambda('v', 'n', format('{0}{1}', lambdaVariables('v'), lambdaVariables('n'))))]": `["a0"]`,
-	"[map(parameters('open'), lambda('i', 1))]":                                                               "?",
+	"[reduce(createArray(1, 2), 10, lambda('sum', 'i', add(lambdaVariables('sum'), lambdaVariables('i'))))]":  "13",
+	"[toObject(createArray('a', 'b'), lambda('n', lambdaVariables('n')))]":                                    `{"a":"a","b":"b"}`,
+	"[toObject(createArray('a'), lambda('n', concat('x', lambdaVariables('n'))), lambda('n', 1))]":            `{"xa":1}`,
+	"[shallowMerge(createArray(createObject('a', 1), createObject('A', 2, 'b', 3)))]":                         `{"a":2,"b":3}`,
+	"[tryGet(parameters('o'), 'list', 1)]":                                                                    "2", "[tryGet(parameters('o'), 'none', 'x')]": "null", "[tryGet(parameters('open'), 'x')]": "?",
+	"[lastIndexOf('Hello', 'L')]": "3", "[lastIndexOf(createArray('b', 'b'), 'b')]": "1",
+	"[map(parameters('open'), lambda('i', 1))]": "?",
 }
 
 func TestEval(t *testing.T) {
@@ -164,7 +171,8 @@ func TestEvalRefuses(t *testing.T) {
 		"[parameters('o').Name.x]": "of a string, want an object", "[copyIndex('x')]": "no loop", "[parameters(1)]": "want a string that is known", "[parameters(parameters('open'))]": "want a string that is known",
 		"[concat(createArray(1), 'a')]": "want one or the other", "[union(createArray(1), createObject())]": "want arrays or objects", "[lambda('i', 1)]": "stands outside map or filter",
 		"[lambdaVariables('i')]": "no lambda around", "[map('a', lambda('i', 1))]": "want an array and a lambda", "[uri('x', 'y')]": "want an absolute URI", "[replace('a', '', 'b')]": "an empty string",
-		"[join('a', 'b')]": "want an array", "[length(1)]": "want a string, an array or an object", "[if('a', 1, 2)]": "condition: got a string", "[padLeft('a', 5000)]": "at most 4096", "[min()]": "at least 1",
+		"[join('a', 'b')]": "want an array", "[reduce('a', 0, lambda('i', 1))]": "want an array, a value and a lambda", "[toObject(createArray(1), lambda('i', 1))]": "name 0: got a number",
+		"[shallowMerge(createArray(1))]": "want objects", "[tryGet(parameters('o').list, 'a')]": "want an object", "[length(1)]": "want a string, an array or an object", "[if('a', 1, 2)]": "condition: got a string", "[padLeft('a', 5000)]": "at most 4096", "[min()]": "at least 1",
 		"[concat('a', createObject())]": "want a string, a number or a boolean", "[flatten(createArray(1))]": "want arrays", "[items(1)]": "want an object",
 	} {
 		n, err := evaluate(text)

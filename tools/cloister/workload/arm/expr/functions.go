@@ -43,8 +43,9 @@ var functions = map[string]function{
 	"endswith": {2, 2, deep, onTwo(func(s, t string) *tree.Node {
 		return tree.Boolean(strings.HasSuffix(strings.ToLower(s), strings.ToLower(t)))
 	})},
-	"indexof": {2, 2, deep, evalIndexOf},
-	"base64":  {1, 1, deep, onString(func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) })},
+	"indexof":     {2, 2, deep, evalIndexOf},
+	"lastindexof": {2, 2, deep, evalLastIndexOf},
+	"base64":      {1, 1, deep, onString(func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) })},
 
 	"base64tostring":       {1, 1, deep, func(a []*tree.Node) (*tree.Node, error) { return fromBase64(a[0]) }},
 	"base64tojson":         {1, 1, deep, evalBase64ToJSON},
@@ -79,6 +80,8 @@ var functions = map[string]function{
 	"flatten":      {1, 1, shallow, evalFlatten},
 	"items":        {1, 1, shallow, evalItems},
 	"objectkeys":   {1, 1, shallow, evalObjectKeys},
+	"shallowmerge": {1, 1, shallow, evalShallowMerge},
+	"tryget":       {2, -1, own, evalTryGet},
 }
 
 // text writes a scalar as the resource manager puts it into a string.

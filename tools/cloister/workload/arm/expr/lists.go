@@ -274,3 +274,40 @@ func evalObjectKeys(a []*tree.Node) (*tree.Node, error) {
 	}
 	return out, err
 }
+
+// evalShallowMerge puts the members of later objects in place of those of earlier ones.
+func evalShallowMerge(a []*tree.Node) (*tree.Node, error) {
+	if a[0].Kind != tree.Array {
+		return nil, fmt.Errorf("got %s, want an array", a[0].Kind)
+	}
+	out := &tree.Node{Kind: tree.Object}
+	for _, n := range a[0].Items {
+		switch n.Kind {
+		case tree.Unknown:
+			return Unknown(), nil
+		case tree.Object:
+		default:
+			return nil, fmt.Errorf("got %s in the array, want objects", n.Kind)
+		}
+		for _, m := range n.Members {
+			if i := slices.IndexFunc(out.Members, func(o tree.Member) bool { return strings.EqualFold(o.Name, m.Name) }); i >= 0 {
+				out.Members[i].Value = m.Value
+			} else {
+				out.Members = append(out.Members, m)
+			}
+		}
+	}
+	return out, nil
+}
+
+// evalTryGet follows names and numbers into a value; where one leads nowhere it is null.
+func evalTryGet(a []*tree.Node) (*tree.Node, error) {
+	n := a[0]
+	for _, i := range a[1:] {
+		var err error
+		if n, err = pick(n, i, true); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}

@@ -23,6 +23,8 @@ func init() {
 		"lambdavariables": {1, 1, evalLambdaVariables},
 		"map":             {2, 2, evalMap},
 		"filter":          {2, 2, evalFilter},
+		"reduce":          {3, 3, evalReduce},
+		"toobject":        {2, 3, evalToObject},
 	}
 }
 
@@ -168,20 +170,12 @@ func (e *evaluation) each(args []Expr, f func(item, result *tree.Node) error) (*
 	if err != nil || list.Kind == tree.Unknown {
 		return nil, err
 	}
-	l, ok := args[1].(*call)
-	if list.Kind != tree.Array || !ok || !strings.EqualFold(l.name, "lambda") || len(l.args) < 2 || len(l.args) > 3 {
-		return nil, errors.New("want an array and a lambda of one argument or two")
-	}
-	var params []string
-	for _, a := range l.args[:len(l.args)-1] {
-		name, err := nameArgument(e, a)
-		if err != nil {
-			return nil, err
-		}
-		params = append(params, name)
+	params, body, err := e.lambda(args[1])
+	if list.Kind != tree.Array || err != nil || len(params) > 2 {
+		return nil, errors.Join(errors.New("want an array and a lambda of one argument or two"), err)
 	}
 	for i, item := range list.Items {
-		n, err := e.body(l.args[len(l.args)-1], params, tainted(item, list), integer(int64(i)))
+		n, err := e.body(body, params, tainted(item, list), integer(int64(i)))
 		if err != nil {
 			return nil, err
 		}
@@ -190,6 +184,24 @@ func (e *evaluation) each(args []Expr, f func(item, result *tree.Node) error) (*
 		}
 	}
 	return list, nil
+}
+
+// lambda takes a lambda of one to three arguments apart.
+func (e *evaluation) lambda(x Expr) ([]string, Expr, error) {
+	l, ok := x.(*call)
+	if !ok || !strings.EqualFold(l.name, "lambda") || len(l.args) < 2 || len(l.args) > 4 {
+		return nil, nil, errors.New("no lambda")
+	}
+	last := len(l.args) - 1
+	var params []string
+	for _, a := range l.args[:last] {
+		name, err := nameArgument(e, a)
+		if err != nil {
+			return nil, nil, err
+		}
+		params = append(params, name)
+	}
+	return params, l.args[last], nil
 }
 
 func (e *evaluation) body(x Expr, params []string, values ...*tree.Node) (*tree.Node, error) {
@@ -226,4 +238,50 @@ func evalFilter(e *evaluation, args []Expr) (*tree.Node, error) {
 		return Unknown(), err
 	}
 	return tainted(out, list), nil
+}
+
+// evalReduce calls a lambda of the value so far and the next element.
+func evalReduce(e *evaluation, args []Expr) (*tree.Node, error) {
+	list, err := e.eval(args[0])
+	if err != nil {
+		return nil, err
+	}
+	value, err := e.eval(args[1])
+	if err != nil || list.Kind == tree.Unknown {
+		return Unknown(), err
+	}
+	params, body, err := e.lambda(args[2])
+	if list.Kind != tree.Array || err != nil || len(params) < 2 {
+		return nil, errors.Join(errors.New("want an array, a value and a lambda of two arguments or three"), err)
+	}
+	for i, item := range list.Items {
+		if value, err = e.body(body, params, value, tainted(item, list), integer(int64(i))); err != nil {
+			return nil, err
+		}
+	}
+	return value, nil
+}
+
+// evalToObject makes an object of an array by a lambda for the names and one, or none, for the values.
+func evalToObject(e *evaluation, args []Expr) (*tree.Node, error) {
+	list, err := e.eval(args[0])
+	if err != nil || list.Kind == tree.Unknown {
+		return Unknown(), err
+	}
+	var names []*tree.Node
+	if _, err := e.each(args[:2], func(_, name *tree.Node) error { names = append(names, name); return nil }); err != nil {
+		return nil, err
+	}
+	values := list.Items
+	if len(args) == 3 {
+		values = nil
+		if _, err := e.each([]Expr{args[0], args[2]}, func(_, v *tree.Node) error { values = append(values, v); return nil }); err != nil {
+			return nil, err
+		}
+	}
+	var members []*tree.Node
+	for i, name := range names {
+		members = append(members, name, tainted(values[i], list))
+	}
+	return evalCreateObject(members)
 }

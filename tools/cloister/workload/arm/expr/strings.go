@@ -135,6 +135,25 @@ func evalPadLeft(a []*tree.Node) (*tree.Node, error) {
 	return tree.Str(s), nil
 }
 
+func evalLastIndexOf(a []*tree.Node) (*tree.Node, error) {
+	if a[0].Kind == tree.Array {
+		for i := len(a[0].Items) - 1; i >= 0; i-- {
+			if equal(a[0].Items[i], a[1]) {
+				return integer(int64(i)), nil
+			}
+		}
+		return integer(-1), nil
+	}
+	return onTwo(func(s, t string) *tree.Node {
+		s = strings.ToLower(s)
+		i := strings.LastIndex(s, strings.ToLower(t))
+		if i > 0 {
+			i = len(units(s[:i]))
+		}
+		return integer(int64(i))
+	})(a)
+}
+
 // evalIndexOf does not regard the case of strings; in an array it does.
 func evalIndexOf(a []*tree.Node) (*tree.Node, error) {
 	if a[0].Kind == tree.Array {
