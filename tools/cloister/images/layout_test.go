@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sys/unix"
 )
 
 func TestLayoutNames(t *testing.T) {
@@ -110,6 +111,11 @@ func TestLayoutAmbiguous(t *testing.T) {
 	if !strings.Contains(err.Error(), one.digest) || !strings.Contains(err.Error(), two.digest) {
 		t.Errorf("got %v, want both digests", err)
 	}
+	both := writeLayout(t, t.TempDir(), map[string]*testImage{"web:1": one})
+	writeLayout(t, filepath.Join(both, "web"), map[string]*testImage{"1": two})
+	if err := findErr(t, Options{Layouts: []string{both}}, "web:1"); !strings.Contains(err.Error(), "two images have that name") {
+		t.Errorf("got %v", err)
+	}
 	same := writeLayout(t, t.TempDir(), map[string]*testImage{"docker.io/library/web:1": one})
 	one.check(t, find(t, Options{Layouts: []string{a, same}}, "web:1"))
 }
@@ -193,6 +199,10 @@ func TestLayoutWrongContent(t *testing.T) {
 		"layer-shorter":    {change(layerDigest, shorter), "layer 1"},
 		"layer-other":      {change(layerDigest, func([]byte) []byte { return gzipped(t, tarOf(t, "evil", "x")) }), "layer 1"},
 		"layer-missing":    {func(t *testing.T, dir string) { must(0, os.Remove(blobPath(dir, layerDigest)))(t) }, "not found"},
+		"layer-pipe": {func(t *testing.T, dir string) { // on which a reader would wait for ever
+			must(0, os.Remove(blobPath(dir, layerDigest)))(t)
+			must(0, unix.Mkfifo(blobPath(dir, layerDigest), 0o644))(t)
+		}, "want a regular file"},
 		"layer-directory": {func(t *testing.T, dir string) {
 			must(0, os.Remove(blobPath(dir, layerDigest)))(t)
 			must(0, os.Mkdir(blobPath(dir, layerDigest), 0o755))(t)
