@@ -20,7 +20,7 @@ func FuzzMutated(f *testing.F) {
 		}
 		docs = append(docs, n)
 	}
-	for seed := range uint64(40) {
+	for seed := range uint64(16) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed uint64) {

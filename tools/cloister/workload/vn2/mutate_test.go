@@ -24,7 +24,7 @@ func FuzzMutated(f *testing.F) {
 		f.Fatal(err)
 	}
 	docs := append(shop.Documents, all.Documents...)
-	for seed := range uint64(60) {
+	for seed := range uint64(16) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, seed uint64) {
