@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cloister-cc/cloister/shim/pod"
+	"github.com/cloister-cc/cloister/tools/cloister/images/signature"
 	"github.com/cloister-cc/cloister/tools/cloister/policygen"
 )
 
@@ -36,7 +37,10 @@ or virtual-node document gets the policy in its place unless another output is a
 several policies. Parameters without a value become patterns, each of which has to be approved.
 
 Images come from the lock file (--lock), then from --images, --tar and --containerd, then from their registry. With --locked
-nothing but the lock file is asked, with --offline no registry.`,
+nothing but the lock file is asked, with --offline no registry. With --require-signature an image is used only if somebody
+signed it whom the flag names (docs/signatures.md).
+
+` + signature.Syntax,
 		Example: `  cloister policy generate -f demo/pod.yaml --images out/images -o policy.rego
   cloister policy generate -a template.json -p parameters.json
   cloister policy generate -a template.json --save-lock --explain

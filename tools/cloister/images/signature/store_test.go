@@ -27,8 +27,9 @@ type place struct {
 	media     map[string]types.MediaType
 	blobs     map[string][]byte
 	referrers []v1.Descriptor
-	err       error // answers everything with it
-	asked     atomic.Int32
+	err       error          // answers everything with it
+	asked     atomic.Int32   // for manifests
+	read      atomic.Int32   // blobs
 	subject   *v1.Descriptor // of the image that was put last
 }
 
@@ -49,6 +50,7 @@ func (p *place) Manifest(_ context.Context, reference string) (v1.Descriptor, []
 }
 
 func (p *place) Blob(_ context.Context, d v1.Descriptor) ([]byte, error) {
+	p.read.Add(1)
 	raw, ok := p.blobs[d.Digest.String()]
 	if !ok {
 		return nil, images.ErrNotFound

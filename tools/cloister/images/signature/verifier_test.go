@@ -141,6 +141,9 @@ func TestBounds(t *testing.T) {
 		p.bundle(make([]byte, maxBundle+1), nil)
 		got, err := ask(t, v, p, digest)
 		wantRefused(t, got, err, "want at most 8388608")
+		if p.read.Load() != 0 {
+			t.Fatalf("blobs read: got %d, want 0: the descriptor said how large it is", p.read.Load())
+		}
 	})
 }
 
