@@ -34,10 +34,14 @@ unit: setup-test ## every test but the suite in the VM
 # out or take a sample (`raceEnabled` in their tests); each then runs again, whole, without it. Vet ran before, so go test need not.
 WHOLE := ./agent/storage ./enforcer ./enforcer/entry ./guest ./snp/verify ./tests/cases ./tools/snp-emulator
 
+# The software processor's RSA-4096 keys take a package seconds to make: its own tests make them, all others use one set a run.
+AUTHORITY := CLOISTER_TEST_AUTHORITY=$(CURDIR)/out/test/authority
+
 define check-units
 go vet ./...
-go test -vet=off -race $$(go list ./... | grep -v -e /tests/e2e -e /tests/bench)
-go test -vet=off $(WHOLE)
+rm -rf out/test && mkdir -p out
+$(AUTHORITY) go test -vet=off -race $$(go list ./... | grep -v -e /tests/e2e -e /tests/bench)
+$(AUTHORITY) go test -vet=off $(WHOLE)
 go test -vet=off -tags purego ./verity/internal/blockhash
 cd tests/reference && go vet -tags rego ./... && go test -vet=off -tags rego ./...
 endef
@@ -59,7 +63,7 @@ bench-snp: setup-test ## measure verification and evidence beside one signature 
 bench-enforcer: setup-build ## measure the enforcer beside the reference, a hand-written comparison and the bare engine (10 min)
 	cd tests/reference && go run -tags rego ./cmd/bench-enforcer
 
-bench-layers: setup-test ## measure hash trees beside veritysetup and layers beside the reference (5 min)
+bench-layers: setup-test ## measure hash trees beside veritysetup and layers beside the reference (10 min)
 	go run ./tests/bench -only verity,layers
 
 fuzz-long: setup-test ## compare the judges over 100,000 cases and with the reference over 4,000, run every fuzz target for 60 s (hours)

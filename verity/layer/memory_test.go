@@ -16,7 +16,7 @@ import (
 	"github.com/cloister-cc/cloister/verity/layer"
 )
 
-var large = flag.Bool("large", false, "stream 4 GiB where 512 MiB are enough every day")
+var large = flag.Bool("large", false, "stream 4 GiB where 256 MiB are enough every day")
 
 // generated is a tar of one file of size bytes that nobody has in memory: every fourth MiB is no hole.
 func generated(size int64) io.Reader {
@@ -69,7 +69,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Skipf("no /proc of Linux: %v", err)
 	}
 	const ceiling = 200
-	size := int64(512 << 20)
+	size := int64(256 << 20)
 	if *large {
 		size = 4 << 30
 	}
