@@ -79,6 +79,14 @@ func TestStores(t *testing.T) {
 		t.Fatal(err)
 	}
 	old.intercept(refuseReferrers)
+	tagged := writeLayout(t, t.TempDir(), map[string]*testImage{"web:1": img})
+	p = must(layout.FromPath(tagged))(t)
+	if err := p.AppendImage(bySig, layout.WithAnnotations(map[string]string{refNameAnnotation: cosignTag(img.digest)})); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.AppendIndex(index, layout.WithAnnotations(map[string]string{refNameAnnotation: strings.Replace(img.digest, ":", "-", 1)})); err != nil {
+		t.Fatal(err)
+	}
 	c := newContainerd(t)
 	c.add(t, "default", "docker.io/library/web:1", img)
 	c.add(t, "default", "docker.io/library/web:"+cosignTag(img.digest), &testImage{Image: bySig, digest: must(bySig.Digest())(t).String()})
@@ -89,6 +97,7 @@ func TestStores(t *testing.T) {
 		referrers int
 	}{
 		"layout":       {Options{Layouts: []string{dir}}, "web:1", 1},
+		"tagged":       {Options{Layouts: []string{tagged}}, "web:1", 1},
 		"archive":      {Options{ArchiveFiles: []string{dirTar(t, dir)}}, "web:1", 1},
 		"cosign-save":  {Options{Archives: map[string]string{"web:1": saved}}, "web:1", 0},
 		"registry":     {Options{Registry: true}, ref, 1},
