@@ -16,7 +16,8 @@ import (
 // writeEROFS makes an EROFS image of a tree. go-erofs writes what a file system of Go's interface holds, sorted by name: all
 // that it would not do from calls of its own (setuid bits, entries that come twice, directories after their content) is done
 // in the tree before.
-func writeEROFS(ctx context.Context, root *node, disk io.WriteSeeker) error {
+func writeEROFS(ctx context.Context, root *node, disk io.WriteSeeker) (err error) {
+	defer refusePanic(&err)
 	// The build time is what inodes without a time of their own have; nothing in the image may come from the clock.
 	w := erofs.Create(disk, erofs.WithBuildTime(0, 0))
 	if err := w.CopyFrom(&treeFS{ctx, root}); err != nil {
