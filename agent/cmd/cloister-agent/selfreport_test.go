@@ -25,6 +25,10 @@ var authority = sync.OnceValues(func() (*emulator.Authority, error) {
 })
 
 func TestMain(m *testing.M) {
+	// make test names a directory in which the keys are made once for all packages.
+	if authorityDir = os.Getenv("CLOISTER_TEST_AUTHORITY"); authorityDir != "" {
+		os.Exit(m.Run())
+	}
 	var err error
 	if authorityDir, err = os.MkdirTemp("", "cloister-agent-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)

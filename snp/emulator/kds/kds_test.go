@@ -29,6 +29,10 @@ import (
 var keysDir string
 
 func TestMain(m *testing.M) {
+	// make test names a directory in which the keys are made once for all packages.
+	if keysDir = os.Getenv("CLOISTER_TEST_AUTHORITY"); keysDir != "" {
+		os.Exit(m.Run())
+	}
 	var err error
 	if keysDir, err = os.MkdirTemp("", "cloister-keys-"); err != nil {
 		panic(err)
