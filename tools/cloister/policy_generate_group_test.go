@@ -197,6 +197,26 @@ func TestGroupWritesInPlace(t *testing.T) {
 	}
 }
 
+// A policy that comes from a parameter at deployment time is somebody's choice: it is not replaced by the way.
+func TestGroupKeepsAnExpression(t *testing.T) {
+	f := newGroupFiles(t, "", zone)
+	for value, kept := range map[string]bool{`"[parameters('zone')]"`: true, "null": false, `""`: false} {
+		text := strings.Replace(fmt.Sprintf(groupTemplate, ""), `"ccePolicy": ""`, `"ccePolicy": `+value, 1)
+		text = strings.Replace(text, `{"name": "ZONE", "value": "[parameters('zone')]"}, `, "", 1)
+		if err := os.WriteFile(f.template, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		flags := []string{"generate", "-a", f.template, "-p", writeFile(t, "p.json", fmt.Sprintf(groupParameters, "")), "--lock", f.lock, "--offline"}
+		_, _, err := policyCommand(t, "", flags...)
+		if refused := err != nil && strings.Contains(err.Error(), "from an expression"); refused != kept || (read(t, f.template) == text) != kept {
+			t.Errorf("%s: got %v, changed: %t", value, err, read(t, f.template) != text)
+		}
+		if _, _, err := policyCommand(t, "", append(flags, "--yes")...); err != nil || read(t, f.template) == text {
+			t.Errorf("%s with --yes: got %v", value, err)
+		}
+	}
+}
+
 func TestGroupsOfOneTemplate(t *testing.T) {
 	f := newGroupFiles(t, secondGroup, zone)
 	both, _, err := policyCommand(t, "", f.flags("--outraw")...)

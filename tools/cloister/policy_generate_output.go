@@ -147,10 +147,13 @@ func (g *groupGenerate) writeInPlace(cmd *cobra.Command, doc *document, policies
 	text := doc.text
 	for _, p := range policies {
 		encoded := base64.StdEncoding.EncodeToString(p.Rego(false))
-		if err := g.mayReplace(cmd, p.of, encoded); err != nil {
+		err := g.mayReplace(cmd, p.of, encoded)
+		if err == nil {
+			err = g.mayReplaceExpression(cmd, doc, p.group)
+		}
+		if err != nil {
 			return err
 		}
-		var err error
 		if text, err = doc.insert(cmd, text, p.group, encoded); err != nil {
 			return err
 		}
@@ -172,6 +175,27 @@ func (g *groupGenerate) mayReplace(cmd *cobra.Command, group *workload.Group, po
 	ok, err := askUser(cmd, fmt.Sprintf("%s has another policy. Replace it?", at))
 	if errors.Is(err, errNobody) {
 		return fmt.Errorf("%s has another policy; replace it with --yes, or see in what they differ with \"cloister policy diff\"", at)
+	}
+	if err == nil && !ok {
+		err = errors.New("nothing was written")
+	}
+	return err
+}
+
+// mayReplaceExpression asks before an expression is lost that gives the policy at deployment time. A reader does not know its
+// value, but a document in which an empty policy takes its place is shorter, by more than a null is long.
+func (g *groupGenerate) mayReplaceExpression(cmd *cobra.Command, doc *document, group int) error {
+	if g.yes || doc.groups[group].Existing != nil {
+		return nil
+	}
+	without, err := doc.insert(cmd, doc.text, group, "")
+	if err != nil || len(doc.text)-len(without) <= len("null")-len(`""`) {
+		return err
+	}
+	about := fmt.Sprintf("%s: group %.80q takes its policy from an expression", doc.name, doc.groups[group].Name)
+	ok, err := askUser(cmd, about+". Replace it?")
+	if errors.Is(err, errNobody) {
+		return fmt.Errorf("%s; replace that with --yes, or print the policy with --base64", about)
 	}
 	if err == nil && !ok {
 		err = errors.New("nothing was written")
