@@ -266,6 +266,8 @@ func TestNotationTime(t *testing.T) {
 	then := old.leaf.NotBefore.Add(time.Hour)
 	a, stranger := newAuthority(t), newAuthority(t)
 	_, _, tsa := a.files(t)
+	lax := newAuthorityWith(t, false)
+	_, _, laxTSA := lax.files(t)
 	plain := old.requirement(t)
 	authorities := plain + ",authorities=" + old.roots(t)
 	byAuthority := func(at time.Time) func(*envelopeParts) {
@@ -298,6 +300,7 @@ func TestNotationTime(t *testing.T) {
 		{"stamped-too-late", plain + ",tsa=" + tsa, stamped(a, now, nil), "was not valid at the time stamp"},
 		{"stamped-over-something-else", plain + ",tsa=" + tsa, stamped(a, then, []byte("other")), "time stamp:"},
 		{"stamped-by-a-stranger", plain + ",tsa=" + tsa, stamped(stranger, then, nil), "time stamp:"},
+		{"stamped-by-somebody-lax", plain + ",tsa=" + laxTSA, stamped(lax, then, nil), "time stamp:"},
 		{"stamp-garbage", plain + ",tsa=" + tsa, func(e *envelopeParts) { e.stamp = func([]byte) []byte { return []byte{0x30, 0} } }, "time stamp:"},
 		{"authority", authorities, byAuthority(then), ""},
 		{"authority-too-late", authorities, byAuthority(now), "was not valid at the authentic signing time"},

@@ -76,7 +76,11 @@ func caTemplate(name string, usage ...x509.ExtKeyUsage) *x509.Certificate {
 	}
 }
 
-func newAuthority(t testing.TB) *authority {
+func newAuthority(t testing.TB) *authority { return newAuthorityWith(t, true) }
+
+// newAuthorityWith has a time stamper whose certificate says that stamping is all it is for, critically or not (RFC 3161, section
+// 2.3: it must).
+func newAuthorityWith(t testing.TB, critical bool) *authority {
 	t.Helper()
 	a := &authority{key: p256(t), rekor: p256(t), stamperKey: p256(t)}
 	rootKey, stampKey := p256(t), p256(t)
@@ -90,7 +94,7 @@ func newAuthority(t testing.TB) *authority {
 	a.stamper = issue(t, &x509.Certificate{
 		Subject: pkix.Name{CommonName: "stamper"}, NotBefore: now.AddDate(-1, 0, 0), NotAfter: now.AddDate(1, 0, 0),
 		KeyUsage:        x509.KeyUsageDigitalSignature,
-		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Critical: true, Value: usage}},
+		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 37}, Critical: critical, Value: usage}},
 	}, a.stamperRoot, a.stamperKey.Public(), stampKey)
 	return a
 }
