@@ -59,11 +59,11 @@ func convert(ctx context.Context, tar io.Reader, out *os.File, opts Options) (_ 
 		return Result{}, err
 	}
 	defer disk.Close()
-	make := convertExt4
+	write := convertExt4
 	if opts.Format == EROFS {
-		make = convertEROFS
+		write = convertEROFS
 	}
-	diffID, err := make(ctx, tar, disk, opts)
+	diffID, err := write(ctx, tar, disk, opts)
 	if err != nil {
 		return Result{}, err
 	}
