@@ -146,6 +146,10 @@ func TestLockRoundTrip(t *testing.T) {
 	if !strings.HasPrefix(texts[0], want) || !strings.HasSuffix(texts[0], "  }\n}\n") {
 		t.Errorf("got\n%s\nwant the form\n%s", texts[0], want)
 	}
+	l := must(ParseLock([]byte(`{"a":{"config":{"Env":["A=<&>"]},"layers":["` + root1 + `"]}}`)))(t)
+	if text := must(l.marshal())(t); !strings.Contains(string(text), `"A=<&>"`) {
+		t.Errorf("got %s, want a configuration's text as it was written", text)
+	}
 	r := open(t, Options{Lock: path, Locked: true})
 	for ref, img := range map[string]*testImage{"web:1": web, "ghcr.io/me/db:2": db, "index.docker.io/library/web:1": web} {
 		got := must(r.Image(t.Context(), ref))(t)
