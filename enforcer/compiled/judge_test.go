@@ -135,7 +135,7 @@ func TestStaleVerdicts(t *testing.T) {
 		{name: "default-mounts-since", before: []point.Input{disk(1), overlay("a", 1)}, held: create("a"), defaults: true, stale: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			j := newJudge(t, policy(3), time.Second)
+			j := newJudge(t, policy(3), time.Minute)
 			for _, in := range c.before {
 				commit(t, j, in)
 			}
@@ -155,7 +155,7 @@ func TestStaleVerdicts(t *testing.T) {
 
 // TestUndo takes back exactly its own change, in any order, and refuses when what it touched is not as it was left.
 func TestUndo(t *testing.T) {
-	j := newJudge(t, policy(3), time.Second)
+	j := newJudge(t, policy(3), time.Minute)
 	undoOne, undoTwo := commit(t, j, disk(1)), commit(t, j, disk(2))
 	if err := undoOne(); err != nil {
 		t.Fatal(err)
@@ -194,7 +194,7 @@ func TestUndo(t *testing.T) {
 func TestManyTwins(t *testing.T) {
 	for _, n := range []int{1, 2, 7, 8, 9, 40} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			j := newJudge(t, policy(n), time.Second)
+			j := newJudge(t, policy(n), time.Minute)
 			commit(t, j, disk(1))
 			for i := range n {
 				id := fmt.Sprint("a", i)
@@ -266,7 +266,7 @@ func TestNewRefuses(t *testing.T) {
 
 // TestRefusalsHaveAllReasons of one request at once, sorted and without duplicates.
 func TestRefusalsHaveAllReasons(t *testing.T) {
-	j := newJudge(t, policy(9), time.Second)
+	j := newJudge(t, policy(9), time.Minute)
 	commit(t, j, disk(1))
 	commit(t, j, overlay("a", 1))
 	in := create("a")

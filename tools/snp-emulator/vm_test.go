@@ -30,7 +30,7 @@ func TestInVM(t *testing.T) {
 	if _, err := exec.LookPath(qemu.Program); err != nil {
 		t.Skipf("no %s: apt-get install qemu-system-x86", qemu.Program)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	dir := t.TempDir()
 	image, config := buildImage(ctx, t, dir)
