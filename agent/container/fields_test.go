@@ -64,6 +64,7 @@ func TestParseRefuses(t *testing.T) {
 		{"dotdot-mount", func(s *api.Spec) { s.Mounts = []*api.Mount{{Destination: "/a/../proc"}} }, "OCI.Mounts.destination"},
 		{"mount-over-root", func(s *api.Spec) { s.Mounts = []*api.Mount{{Destination: "/"}} }, "OCI.Mounts.destination"},
 		{"nil-mount", func(s *api.Spec) { s.Mounts = []*api.Mount{nil} }, "OCI.Mounts"},
+		{"env-two-values", func(s *api.Spec) { s.Process.Env = []string{"MODE=safe", "A=1", "MODE=other"} }, "Process.Env"},
 		{"env-without-name", func(s *api.Spec) { s.Process.Env = []string{"=x"} }, "Process.Env"},
 		{"zero-byte", func(s *api.Spec) { s.Process.Args = []string{"a\x00b"} }, "Process.Args"},
 		{"no-args", func(s *api.Spec) { s.Process.Args = nil }, "Process.Args"},

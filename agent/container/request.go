@@ -178,6 +178,24 @@ func refuseForbidden(s *api.Spec) error {
 	return nil
 }
 
+// checkEnv refuses a variable with two values: which of them counts is for the program and its libraries, so a rule that fixes the
+// value would hold only until a host adds a second one that a wider rule allows. Nobody sends such a list: containerd's merge
+// keeps one entry a name. The same entry twice is harmless.
+func checkEnv(env []string) error {
+	values := make(map[string]string, len(env))
+	for _, e := range env {
+		name, value, ok := strings.Cut(e, "=")
+		if !ok || name == "" {
+			return refuse("Process.Env", "an entry is not NAME=VALUE")
+		}
+		if before, again := values[name]; again && before != value {
+			return refuse("Process.Env", "a variable has two values")
+		}
+		values[name] = value
+	}
+	return nil
+}
+
 // ParseProcess checks the form of a process on the wire, of a create or an exec request.
 func ParseProcess(p *api.Process) (*ProcessRequest, error) {
 	if p == nil {
@@ -189,10 +207,8 @@ func ParseProcess(p *api.Process) (*ProcessRequest, error) {
 	if err := checkStrings("Process.Env", p.Env); err != nil {
 		return nil, err
 	}
-	for _, e := range p.Env {
-		if i := strings.IndexByte(e, '='); i <= 0 {
-			return nil, refuse("Process.Env", "an entry is not NAME=VALUE")
-		}
+	if err := checkEnv(p.Env); err != nil {
+		return nil, err
 	}
 	if len(p.Args) == 0 {
 		return nil, refuse("Process.Args", "is empty")
