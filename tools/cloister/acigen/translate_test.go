@@ -72,7 +72,7 @@ func TestVirtualNodeDefaults(t *testing.T) {
 		destinations = append(destinations, m.Destination+" "+m.Options[len(m.Options)-1])
 	}
 	if diff := cmp.Diff(destinations, []string{
-		"/etc/resolv.conf rw", "/var/run/secrets/kubernetes.io/serviceaccount ro", "/etc/hosts rw", "/dev/termination-log rw", "/etc/hostname rw",
+		"/var/run/secrets/kubernetes.io/serviceaccount ro", "/etc/hosts rw", "/dev/termination-log rw", "/etc/hostname rw", "/etc/resolv.conf rw",
 		"/sys/fs/cgroup rw", "/sys rw",
 	}); diff != "" {
 		t.Errorf("mounts of a privileged container (-got +want):\n%s", diff)

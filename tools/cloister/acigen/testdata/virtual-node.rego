@@ -268,16 +268,6 @@ containers := [
         "type": "bind"
       },
       {
-        "destination": "/etc/resolv.conf",
-        "options": [
-          "rbind",
-          "rshared",
-          "rw"
-        ],
-        "source": "sandbox:///tmp/atlas/resolvconf/.+",
-        "type": "bind"
-      },
-      {
         "destination": "/var/run/secrets/kubernetes.io/serviceaccount",
         "options": [
           "rbind",
@@ -309,6 +299,16 @@ containers := [
       },
       {
         "destination": "/etc/hostname",
+        "options": [
+          "rbind",
+          "rshared",
+          "rw"
+        ],
+        "source": "sandbox:///tmp/atlas/emptydir/.+",
+        "type": "bind"
+      },
+      {
+        "destination": "/etc/resolv.conf",
         "options": [
           "rbind",
           "rshared",
@@ -671,16 +671,6 @@ containers := [
     ],
     "mounts": [
       {
-        "destination": "/etc/resolv.conf",
-        "options": [
-          "rbind",
-          "rshared",
-          "rw"
-        ],
-        "source": "sandbox:///tmp/atlas/resolvconf/.+",
-        "type": "bind"
-      },
-      {
         "destination": "/var/run/secrets/kubernetes.io/serviceaccount",
         "options": [
           "rbind",
@@ -712,6 +702,16 @@ containers := [
       },
       {
         "destination": "/etc/hostname",
+        "options": [
+          "rbind",
+          "rshared",
+          "rw"
+        ],
+        "source": "sandbox:///tmp/atlas/emptydir/.+",
+        "type": "bind"
+      },
+      {
+        "destination": "/etc/resolv.conf",
         "options": [
           "rbind",
           "rshared",
