@@ -24,7 +24,7 @@ const (
 )
 
 // makeLayers writes them: one of 488 MB in 33,000 files, as a distribution's layer has them, also compressed; one of 700 MB in two;
-// one of 256 MiB in four, also compressed, and one of 2 GiB; and 20 of a pod, 2 GiB together.
+// one of 256 MiB in four, also compressed, and one of 2 GiB; and 20 of a pod, 1.9 GiB together.
 func (b *bench) makeLayers() (layerInputs, error) {
 	dir := filepath.Join(b.scratch, "layers")
 	in := layerInputs{
