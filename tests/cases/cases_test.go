@@ -18,7 +18,11 @@ import (
 func TestSameSeedSameCase(t *testing.T) {
 	for name, opt := range map[string]cases.Options{"plain": {}, "odd": {Odd: true, Own: true}, "grouped": {Grouped: true}} {
 		t.Run(name, func(t *testing.T) {
-			for c := range cases.All(1, 200, opt) {
+			n := 200
+			if raceEnabled {
+				n = 20
+			}
+			for c := range cases.All(1, n, opt) {
 				again := cases.Generate(c.Seed, opt)
 				if diff := cmp.Diff(c, again); diff != "" {
 					t.Fatalf("seed %d: (-first +second)\n%s", c.Seed, diff)
