@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -93,6 +94,7 @@ func runLayerJob(ctx context.Context, text string) error {
 	if err := json.Unmarshal([]byte(text), &job); err != nil {
 		return err
 	}
+	debug.SetGCPercent(layer.GCPercent) // as the command does; for every way, hcsshim's too
 	var done layerDone
 	begin := time.Now()
 	err := job.run(ctx, &done)

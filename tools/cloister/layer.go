@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -18,9 +20,17 @@ func newLayerCommand() *cobra.Command {
 		Short: "Turn image layers into verity disks, and check them",
 		Long: `A layer disk is a file system (ext4 or EROFS), its dm-verity superblock and hash tree. It depends on the layer's bytes and
 the format alone, and its root hash is the one that policies name.`,
+		PersistentPreRun: func(*cobra.Command, []string) { collectLess() },
 	})
 	cmd.AddCommand(newLayerBuildCommand(), newLayerVerifyCommand(), newLayerRootCommand())
 	return cmd
+}
+
+// collectLess is for commands that convert layers. A setting in the environment stands.
+func collectLess() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(layer.GCPercent)
+	}
 }
 
 // layerInfo is what verify and root print with --json.

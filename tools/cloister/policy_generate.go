@@ -90,6 +90,7 @@ func (g *podGenerate) bind(f *pflag.FlagSet) {
 }
 
 func (g *policyGenerate) run(cmd *cobra.Command) error {
+	collectLess()
 	sources := append(g.group.sources(), givenFlags(cmd, "file")...)
 	switch {
 	case len(sources) == 0:

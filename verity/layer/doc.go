@@ -23,3 +23,7 @@
 //
 // The disk of a refused layer does not exist: Convert's file is to be thrown away.
 package layer
+
+// GCPercent is the garbage collector's setting ([runtime/debug.SetGCPercent]) for programs whose main work is here. The ext4 converter allocates 32 KiB a file and
+// keeps little: at Go's own setting a layer of small files spends a tenth of its time on collections. Memory stays below 100 MiB.
+const GCPercent = 400
