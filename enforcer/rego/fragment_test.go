@@ -224,6 +224,7 @@ func TestExtractIsBounded(t *testing.T) {
 		t.Error("more fits than there is room")
 	}
 	j := fragmentJudge(t, fragmentPolicy)
+	j.opts.EvalTimeout = time.Minute // the size is what must end it, on the slowest machine
 	v, err := j.LoadFragment(t.Context(), textOf("did:a", "infra", `containers := [concat("", [x | some _ in numbers.range(1, 1000)]) | some i in numbers.range(1, 200)]
 x := "`+strings.Repeat("x", 100)+`"`))
 	if err != nil || v.Allowed || !strings.Contains(v.Refusal.Text, "bytes") {
