@@ -54,6 +54,9 @@ func newLayerVerifyCommand() *cobra.Command {
 			if len(args) != 1 {
 				return &usageError{errors.New("layer verify: want one DISK")}
 			}
+			if args[0] == "-" {
+				return &usageError{errors.New("layer verify: -: a disk is not read in order, so it has to be a file")}
+			}
 			var want *verity.Hash
 			if root != "" {
 				h, err := verity.ParseHash(root)

@@ -25,6 +25,9 @@ func newLayerBuildCommand() *cobra.Command {
 			if len(args) != 1 || out == "" {
 				return &usageError{errors.New("layer build: want one LAYER (a file, or - for standard input) and -o DISK")}
 			}
+			if out == "-" {
+				return &usageError{errors.New("layer build: -o -: a disk is not written in order, so it needs a file")}
+			}
 			o, err := in.options("layer build")
 			if err != nil {
 				return err
@@ -38,7 +41,7 @@ func newLayerBuildCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return in.print(cmd.OutOrStdout(), res)
+			return in.print(cmd.OutOrStdout(), from, res)
 		},
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "disk to write; it appears when it is whole")

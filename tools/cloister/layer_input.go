@@ -55,7 +55,9 @@ type layerResult struct {
 	layer.Result
 }
 
-func (in *layerInput) print(w io.Writer, res layer.Result) error {
+// print ends what shows the progress first: on a terminal it would erase the answer.
+func (in *layerInput) print(w io.Writer, from *layerFile, res layer.Result) error {
+	from.Close()
 	if in.asJSON {
 		return printLayerJSON(w, layerResult{layer.Format(in.format), res})
 	}
@@ -156,8 +158,10 @@ func (f watchedFile) Seek(offset int64, whence int) (int64, error) {
 }
 func (f watchedFile) Stat() (os.FileInfo, error) { return f.file.Stat() }
 
+// Close may be called more than once.
 func (l *layerFile) Close() {
 	for i := len(l.open) - 1; i >= 0; i-- {
 		l.open[i].Close()
 	}
+	l.open = nil
 }

@@ -43,7 +43,7 @@ give, which does not check the data or the rest of the tree: "cloister layer ver
 			if err != nil {
 				return fmt.Errorf("%q: %w", args[0], err)
 			}
-			return in.print(cmd.OutOrStdout(), res)
+			return in.print(cmd.OutOrStdout(), from, res)
 		},
 	}
 	in.add(cmd.Flags())

@@ -47,6 +47,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.AddCommand(commands()...)
 	root.SetHelpCommand(newHelpCommand(root))
+	onceOnly(root)
 	return root
 }
 
