@@ -44,7 +44,7 @@ func newRoot() *cobra.Command {
 		SilenceErrors: true,
 	})
 	root.SetVersionTemplate("cloister {{.Version}}\n")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetFlagErrorFunc(hintForFlag)
 	root.AddCommand(commands()...)
 	root.SetHelpCommand(newHelpCommand(root))
 	onceOnly(root)
