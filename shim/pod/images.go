@@ -114,8 +114,13 @@ func (s *Images) Find(ref string) (*Image, error) {
 		}
 		return img, nil
 	}
-	return nil, fmt.Errorf("image %q: neither %q nor %q is an OCI layout", clip(ref), filepath.Join(s.dir, r.repository), s.dir)
+	return nil, &NotFoundError{fmt.Sprintf("image %q: neither %q nor %q is an OCI layout", clip(ref), filepath.Join(s.dir, r.repository), s.dir)}
 }
+
+// NotFoundError says that no layout has an image.
+type NotFoundError struct{ text string }
+
+func (e *NotFoundError) Error() string { return e.text }
 
 func findInLayout(dir string, r reference, own bool) (*Image, error) {
 	index, err := layout.ImageIndexFromPath(dir)
@@ -132,10 +137,31 @@ func findInLayout(dir string, r reference, own bool) (*Image, error) {
 			found = append(found, d)
 		}
 	}
+	if len(found) == 0 {
+		return nil, &NotFoundError{fmt.Sprintf("0 of its %d images have that name%s", len(manifest.Manifests), namesIn(manifest.Manifests))}
+	}
 	if len(found) != 1 {
 		return nil, fmt.Errorf("%d of its %d images have that name", len(found), len(manifest.Manifests))
 	}
 	return loadImage(index, found[0])
+}
+
+// namesIn lists some of the names that a layout's images have: a mistyped reference shows beside them.
+func namesIn(list []v1.Descriptor) string {
+	const most = 5
+	var names []string
+	for _, d := range list {
+		if n := d.Annotations[refNameAnnotation]; n != "" {
+			names = append(names, fmt.Sprintf("%q", clip(n)))
+		}
+	}
+	switch {
+	case len(names) == 0:
+		return ""
+	case len(names) > most:
+		return fmt.Sprintf("; it has %s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return "; it has " + strings.Join(names, ", ")
 }
 
 // names tells whether a descriptor of the layout's index is the image referred to.

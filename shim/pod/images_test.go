@@ -2,6 +2,8 @@ package pod
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -182,5 +184,32 @@ func TestReadFilesChangedLayer(t *testing.T) {
 	layers[0].Open = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(other)), nil }
 	if _, err := readFiles(t.Context(), layers, []string{"etc/passwd"}); err == nil || !strings.Contains(err.Error(), "content is sha256:") {
 		t.Errorf("got %v, want a refusal of the content", err)
+	}
+}
+
+// TestImageNotFoundNamesOthers: a mistyped name shows beside those that are there, of which five are named.
+func TestImageNotFoundNamesOthers(t *testing.T) {
+	dir := t.TempDir()
+	p, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 7 {
+		err := p.AppendDescriptor(v1.Descriptor{
+			MediaType: "application/vnd.oci.image.manifest.v1+json", Size: 1, Digest: v1.Hash{Algorithm: "sha256", Hex: strings.Repeat(fmt.Sprint(i), 64)},
+			Annotations: map[string]string{refNameAnnotation: fmt.Sprintf("web:%d", i)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	store, err := OpenImages(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = store.Find("wbe:1")
+	var none *NotFoundError
+	if !errors.As(err, &none) || !strings.HasSuffix(err.Error(), `0 of its 7 images have that name; it has "web:0", "web:1", "web:2", "web:3", "web:4" and 2 more`) {
+		t.Errorf("got %v", err)
 	}
 }

@@ -36,8 +36,8 @@ With the other sources it is what az confcom acipolicygen writes, at the age tha
 or virtual-node document gets the policy in its place unless another output is asked for; a template of several groups has
 several policies. Parameters without a value become patterns, each of which has to be approved.
 
-Images come from the lock file (--lock), then from --images, --tar and --containerd, then from their registry. With --locked
-nothing but the lock file is asked, with --offline no registry. With --require-signature an image is used only if somebody
+Images come from the lock file (--lock), then from --images, --tar and --containerd, then from their registry: with -f only if
+--registry is given, else unless --offline is. With --locked nothing but the lock file is asked. With --require-signature an image is used only if somebody
 signed it whom the flag names (docs/signatures.md).
 
 ` + signature.Syntax,
@@ -54,7 +54,7 @@ signed it whom the flag names (docs/signatures.md).
 	g.group.bind(f)
 	g.group.bindOutput(f)
 	f.StringVarP(&g.pod.out, "output", "o", "", "file to write the policy to, instead of standard output or the template")
-	f.StringVar(&g.pod.images, "images", "", "directory of OCI layouts (with -f: default "+pod.ImagesDirName+" in the user's data directory)")
+	f.StringVar(&g.pod.images, "images", "", "directory of OCI layouts (with -f: default "+pod.ImagesDirName+" in the user's data directory, where no other place is named)")
 	f.StringVar(&g.pod.cache, "cache", "", "directory of what is known of layers (default in the user's cache directory)")
 	f.BoolVar(&g.pod.base64, "base64", false, "write the policy in base64, as templates and annotations carry it")
 	f.BoolVar(&g.pod.json, "json", false, "print the result as JSON")

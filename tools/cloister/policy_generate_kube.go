@@ -49,7 +49,7 @@ func (k *kubeFlags) addKubeFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&k.seccomp, "seccomp", nil, "with -f: NAME=FILE: the profile that the nodes have for RuntimeDefault or a localhostProfile; NAME=none: the runtime sends none")
 	f.StringVar(&k.annotate, "annotate", "", "with -f: write the policy into the pod templates: policy (as it is) or initdata (packed)")
 	f.StringVar(&k.algorithm, "initdata-algorithm", "", "with -f: digest of --annotate initdata: sha256, sha384 or sha512 (default the present document's, else sha256)")
-	f.BoolVar(&k.registry, "registry", false, "with -f: look for images in their registry, too")
+	f.BoolVar(&k.registry, "registry", false, "with -f: look for images in their registry, too; no other flag does")
 	f.BoolVar(&k.inPlace, "in-place", false, "with --annotate: change the file itself")
 }
 

@@ -6,10 +6,13 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cloister-cc/cloister/tools/cloister/kube"
@@ -241,5 +244,53 @@ func TestKubeRefuses(t *testing.T) {
 	}
 	if text, err := os.ReadFile(file); err != nil || string(text) != kubeDeployment+kubeJob {
 		t.Errorf("the file was changed (%v)", err)
+	}
+}
+
+// TestKubeRegistryIsAsked: only --registry lets -f ask a registry, and who finds no image is told of it.
+func TestKubeRegistryIsAsked(t *testing.T) {
+	var asked atomic.Bool
+	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Store(true)
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	defer registry.Close()
+	host := strings.TrimPrefix(registry.URL, "http://")
+	file := writeFile(t, "pod.yaml", strings.Replace(policyPod, "image: app,", "image: "+host+"/app:1,", 1))
+	images := t.TempDir()
+	key := writeFile(t, "cosign.pub", "x")
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	next := []string{"--registry", "--images"}
+	cases := []struct {
+		name  string
+		args  []string
+		want  []string
+		asked bool
+		exit  int
+	}{
+		{"no-directory", nil, next, false, exitFailed},
+		{"directory", []string{"--images", images}, next, false, exitFailed},
+		{"save-lock", []string{"--images", images, "--lock", filepath.Join(images, "lock.json"), "--save-lock"}, next, false, exitFailed},
+		{"save-lock-no-directory", []string{"--lock", filepath.Join(images, "lock.json"), "--save-lock"}, next, false, exitFailed},
+		{"signature", []string{"--require-signature", key}, nil, false, exitFailed},
+		{"plain-http", []string{"--plain-http", host}, []string{"--plain-http does nothing with -f unless --registry"}, false, exitUsage},
+		{"mirror", []string{"--mirror", host + "=" + host}, []string{"--mirror does nothing with -f unless --registry"}, false, exitUsage},
+		{"contradiction", []string{"--offline", "--registry"}, []string{"--offline and --registry contradict"}, false, exitUsage},
+		{"locked", []string{"--locked", "--registry"}, []string{"--locked looks nothing up: it excludes --registry"}, false, exitUsage},
+		{"registry", []string{"--registry"}, []string{host + "/app:1"}, true, exitFailed},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			asked.Store(false)
+			_, _, err := runPolicy(t, append([]string{"-f", file, "--cache", t.TempDir()}, c.args...)...)
+			if err == nil || exitCode(err) != c.exit || asked.Load() != c.asked {
+				t.Fatalf("got %v (exit code %d), asked the registry: %t", err, exitCode(err), asked.Load())
+			}
+			for _, want := range c.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got %v, want %q in it", err, want)
+				}
+			}
+		})
 	}
 }
