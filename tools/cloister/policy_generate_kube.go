@@ -47,7 +47,7 @@ func (k *kubeFlags) addKubeFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&k.configMaps, "config-map", nil, "with -f: file with ConfigMaps, Secrets and ServiceAccounts that the pods use; may be given again")
 	f.StringArrayVar(&k.workloads, "workload", nil, "with -f: only this one of the file, as KIND/NAME; may be given again")
 	f.StringArrayVar(&k.seccomp, "seccomp", nil, "with -f: NAME=FILE: the profile that the nodes have for RuntimeDefault or a localhostProfile; NAME=none: the runtime sends none")
-	f.StringVar(&k.annotate, "annotate", "", "with -f: write the policy into the pod templates: policy (as it is) or initdata (packed)")
+	f.StringVar(&k.annotate, "annotate", "", "with -f: write the policy into the pod templates: policy (as it is) or initdata (packed).\nIt is for Cloister's agent (package policy); Kata's own wants package agent_policy and refuses it")
 	f.StringVar(&k.algorithm, "initdata-algorithm", "", "with -f: digest of --annotate initdata: sha256, sha384 or sha512 (default the present document's, else sha256)")
 	f.BoolVar(&k.registry, "registry", false, "with -f: look for images in their registry, too; no other flag does")
 	f.BoolVar(&k.inPlace, "in-place", false, "with --annotate: change the file itself")

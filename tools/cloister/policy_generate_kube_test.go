@@ -294,3 +294,19 @@ func TestKubeRegistryIsAsked(t *testing.T) {
 		})
 	}
 }
+
+// TestKubeSaysWhoseAgent: Kata's annotations carry the policy, but Kata's own agent takes another; help and documentation say so.
+func TestKubeSaysWhoseAgent(t *testing.T) {
+	help := newPolicyGenerateCommand().Flags().Lookup("annotate").Usage
+	top, _, ok := strings.Cut(read(t, filepath.Join("..", "..", "docs", "inputs-kubernetes.md")), "\n## ")
+	if !ok {
+		t.Fatal("the document has no sections")
+	}
+	for where, text := range map[string]string{"help": help, "document": top} {
+		for _, want := range []string{"Cloister's agent", "package policy", "package agent_policy", "refuses it"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: %q is not in:\n%s", where, want, text)
+			}
+		}
+	}
+}
