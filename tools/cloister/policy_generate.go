@@ -102,14 +102,15 @@ func (g *policyGenerate) run(cmd *cobra.Command) error {
 	podOnly := slices.Concat(podFlagNames, kubeFlagNames())
 	if g.pod.file != "" {
 		if err := refuseFlags(cmd, "with -f", func(name string) bool {
-			return !slices.Contains(slices.Concat(podOnly, podImageFlags(), []string{"file", "output", "images", "cache", "base64", "json"}), name)
+			return !slices.Contains(slices.Concat(podOnly, podImageFlags(), []string{"yes", "file", "output", "images", "cache", "base64", "json"}), name)
 		}); err != nil {
 			return err
 		}
 		if err := g.pod.lookup(cmd, &g.group); err != nil {
 			return err
 		}
-		return g.pod.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		g.pod.yes = g.group.yes
+		return g.pod.run(cmd)
 	}
 	if err := refuseFlags(cmd, "with "+sources[0], func(name string) bool { return slices.Contains(podOnly, name) }); err != nil {
 		return err

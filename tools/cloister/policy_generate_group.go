@@ -67,7 +67,7 @@ func (g *groupGenerate) bindOutput(f *pflag.FlagSet) {
 	f.BoolVar(&g.pretty, "outraw-pretty-print", false, "print the policy with each member of a container on its own line")
 	f.BoolVar(&g.existing, "print-existing-policy", false, "print the policy that is in the document")
 	f.BoolVar(&g.explain, "explain", false, "print where each rule comes from")
-	f.BoolVar(&g.yes, "yes", false, "replace a policy that is in the document, without asking")
+	f.BoolVar(&g.yes, "yes", false, "replace a policy that is in the document, without asking (with -f: with --in-place)")
 	f.BoolVar(&g.saveLock, "save-lock", false, "write what was found of the images into the lock file (default "+defaultLock+")")
 }
 
@@ -194,7 +194,7 @@ func (g *groupGenerate) generate(cmd *cobra.Command, doc *document) ([]generated
 		return nil, err
 	}
 	if g.saveLock {
-		return out, source.WriteLock(g.lockPath())
+		return out, writeLock(cmd, source, g.lockPath())
 	}
 	return out, nil
 }

@@ -174,6 +174,9 @@ func TestGroupWritesInPlace(t *testing.T) {
 	if info, err := os.Stat(f.template); err != nil || info.Mode().Perm() != 0o640 {
 		t.Errorf("got mode %v, %v, want it as it was", info.Mode(), err)
 	}
+	if !strings.Contains(stderr, "wrote "+f.template+"\n") {
+		t.Errorf("got %q, want the file that was written", stderr)
+	}
 	if strings.Count(stderr, "HOST_DATA ") != 2 || !strings.Contains(stderr, " second\n") {
 		t.Errorf("got %q, want a line for each group", stderr)
 	}
@@ -185,8 +188,9 @@ func TestGroupWritesInPlace(t *testing.T) {
 		t.Errorf("the policy in the template is not the one whose digest was printed: %q", stderr)
 	}
 
-	if _, _, err := policyCommand(t, "", f.flags()...); err != nil || read(t, f.template) != after {
-		t.Errorf("the same policies again: %v, changed: %t", err, read(t, f.template) != after)
+	_, stderr, err = policyCommand(t, "", f.flags()...)
+	if err != nil || read(t, f.template) != after || !strings.Contains(stderr, "has this policy already: nothing was written") {
+		t.Errorf("the same policies again: %v, %q, changed: %t", err, stderr, read(t, f.template) != after)
 	}
 	_, _, err = policyCommand(t, "", f.flags("--compat", "confcom-2")...)
 	if err == nil || !strings.Contains(err.Error(), "has another policy; replace it with --yes") || read(t, f.template) != after {
@@ -282,6 +286,38 @@ func TestGroupExplain(t *testing.T) {
 	}
 	if strings.Contains(table+onStderr, "hunter2") {
 		t.Error("the table shows a secret")
+	}
+}
+
+// TestGroupExplainHidesSecrets: no output but the policy has the value of a secure parameter.
+func TestGroupExplainHidesSecrets(t *testing.T) {
+	f := newGroupFiles(t, "", zone+`, "s": {"value": "correct horse"}`)
+	text := strings.NewReplacer(
+		`"zone": {"type": "string"}`, `"zone": {"type": "string"}, "s": {"type": "secureString"}`,
+		`"command": ["/bin/app"]`, `"command": ["/bin/app", "[parameters('s')]"], "livenessProbe": {"exec": {"command": ["/bin/live", "[parameters('s')]"]}}`,
+	).Replace(read(t, f.template))
+	if err := os.WriteFile(f.template, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	table, notes, err := policyCommand(t, "", f.flags("--explain")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, _, err := policyCommand(t, "", f.flags("--explain", "--json", "-o", filepath.Join(t.TempDir(), "policy"))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := table + notes + document; strings.Contains(all, "correct horse") || !strings.Contains(all, "[/bin/app <secret>]") {
+		t.Errorf("the secret is shown, or its command is not:\n%s", all)
+	}
+	for _, what := range []string{"command[1]", "exec_processes[0]", "TOKEN"} {
+		if want := "the value of " + what + " is written into the policy"; !strings.Contains(notes, want) {
+			t.Errorf("got %q, want %q", notes, want)
+		}
+	}
+	raw, _, err := policyCommand(t, "", f.flags("--outraw")...)
+	if err != nil || !strings.Contains(raw, "correct horse") {
+		t.Errorf("the policy has no secret: %v", err)
 	}
 }
 
@@ -401,9 +437,13 @@ func TestGroupDefaultsOfTheUser(t *testing.T) {
 func TestGroupSavesTheLock(t *testing.T) {
 	pod := policyFiles(t) // -f FILE --images DIR --cache DIR
 	lock := filepath.Join(t.TempDir(), "new.json")
-	first, _, err := policyCommand(t, "", "generate", "--image", "app", "--images", filepath.Join(pod[3]), "--offline", "--cache", pod[5], "--lock", lock, "--save-lock", "--layer-format", "both")
-	if err != nil {
-		t.Fatal(err)
+	save := []string{"generate", "--image", "app", "--images", filepath.Join(pod[3]), "--offline", "--cache", pod[5], "--lock", lock, "--save-lock", "--layer-format", "both"}
+	first, stderr, err := policyCommand(t, "", save...)
+	if err != nil || !strings.Contains(stderr, "wrote "+lock+"\n") {
+		t.Fatalf("got %v and %q, want the lock file's name", err, stderr)
+	}
+	if _, stderr, err := policyCommand(t, "", save...); err != nil || !strings.Contains(stderr, lock+" has these images already: nothing was written\n") {
+		t.Errorf("the same again: got %v and %q", err, stderr)
 	}
 	again, _, err := policyCommand(t, "", "generate", "--image", "app", "--lock", lock, "--locked", "--layer-format", "both")
 	if err != nil || again != first {

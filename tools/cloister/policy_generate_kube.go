@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/cloister-cc/cloister/tools/cloister/acigen"
@@ -71,6 +73,8 @@ func (k *kubeFlags) check(g *podGenerate) error {
 		return fmt.Errorf("--annotate got %q, want policy or initdata", k.annotate)
 	case k.annotate == "" && k.inPlace:
 		return errors.New("--in-place is for --annotate")
+	case !k.inPlace && g.yes:
+		return errors.New("--yes is for --annotate with --in-place")
 	case k.annotate != carrierInitdata && k.algorithm != "":
 		return errors.New("--initdata-algorithm is for --annotate initdata")
 	case !slices.Contains([]string{"", "sha256", "sha384", "sha512"}, k.algorithm):
@@ -176,7 +180,7 @@ type kubeResult struct {
 }
 
 // runKube writes the policies of a file whose pods a cluster starts.
-func (g *podGenerate) runKube(ctx context.Context, doc workload.Document, stdout, stderr io.Writer) error {
+func (g *podGenerate) runKube(cmd *cobra.Command, doc workload.Document) error {
 	file, err := g.kube.read(doc)
 	if err != nil {
 		return err
@@ -200,19 +204,19 @@ func (g *podGenerate) runKube(ctx context.Context, doc workload.Document, stdout
 	defer images.close()
 	var made []kubePolicy
 	for _, w := range picked {
-		p, err := g.generateWorkload(ctx, w, images)
+		p, err := g.generateWorkload(cmd.Context(), w, images)
 		if err != nil {
 			return fmt.Errorf("%s: %w", w, err)
 		}
 		if secrets := w.Pod.SecretVariables(); len(secrets) > 0 {
-			fmt.Fprintf(stderr, "note: values of Secrets stand in the policy of %s, which is not secret: %s\n", w, strings.Join(secrets, ", "))
+			fmt.Fprintf(cmd.ErrOrStderr(), "note: values of Secrets stand in the policy of %s, which is not secret: %s\n", w, strings.Join(secrets, ", "))
 		}
 		made = append(made, p)
 	}
 	if err := images.done(); err != nil {
 		return err
 	}
-	return g.writeKube(file, made, stdout, stderr)
+	return g.writeKube(cmd, doc, file, made)
 }
 
 func (g *podGenerate) generateWorkload(ctx context.Context, w *kube.Workload, images *podImages) (kubePolicy, error) {
@@ -235,7 +239,24 @@ func (g *podGenerate) generateWorkload(ctx context.Context, w *kube.Workload, im
 	return out, err
 }
 
-func (g *podGenerate) writeKube(file *kube.File, made []kubePolicy, stdout, stderr io.Writer) error {
+// mayReplace asks before a policy that somebody wrote is lost.
+func (g *podGenerate) mayReplace(cmd *cobra.Command, made []kubePolicy) error {
+	for _, m := range made {
+		old, err := m.workload.Policy(m.carrier.Key)
+		if err != nil {
+			return err
+		}
+		if g.yes || len(old) == 0 || bytes.Equal(old, m.text) {
+			continue
+		}
+		if err := confirmReplace(cmd, printable(g.file)+": "+m.workload.String(), "leave --in-place out to print the document"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *podGenerate) writeKube(cmd *cobra.Command, doc workload.Document, file *kube.File, made []kubePolicy) error {
 	written := made[0].text
 	if g.base64 {
 		written = []byte(base64.StdEncoding.EncodeToString(written) + "\n")
@@ -253,16 +274,18 @@ func (g *podGenerate) writeKube(file *kube.File, made []kubePolicy, stdout, stde
 	var err error
 	switch {
 	case g.kube.inPlace:
-		err = replaceFile(g.file, written)
+		if err = g.mayReplace(cmd, made); err == nil {
+			err = rewrite(cmd, g.file, doc.Data, written)
+		}
 	case g.out != "":
 		err = os.WriteFile(g.out, written, 0o644)
 	case !g.json:
-		_, err = stdout.Write(written)
+		_, err = cmd.OutOrStdout().Write(written)
 	}
 	if err != nil {
 		return fmt.Errorf("policy generate: %w", err)
 	}
-	return g.tellKube(made, stdout, stderr)
+	return g.tellKube(made, cmd.OutOrStdout(), cmd.ErrOrStderr())
 }
 
 // tellKube prints each HOST_DATA.

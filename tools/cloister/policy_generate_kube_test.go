@@ -216,6 +216,7 @@ func TestKubeRefuses(t *testing.T) {
 		{"target", append(flags, "--target", "vm"), `--target got "vm"`, true},
 		{"annotate", append(flags, "--annotate", "both"), `--annotate got "both"`, true},
 		{"in-place", append(flags, "--in-place"), "--in-place is for --annotate", true},
+		{"yes-alone", append(flags, "--yes"), "--yes is for --annotate with --in-place", true},
 		{"algorithm", append(flags, "--annotate", "policy", "--initdata-algorithm", "sha256"), "is for --annotate initdata", true},
 		{"unknown-algorithm", append(flags, "--annotate", "initdata", "--initdata-algorithm", "md5"), `got "md5"`, true},
 		{"base64", append(flags, "--annotate", "policy", "--base64"), "exclude each other", true},
@@ -308,5 +309,39 @@ func TestKubeSaysWhoseAgent(t *testing.T) {
 				t.Errorf("%s: %q is not in:\n%s", where, want, text)
 			}
 		}
+	}
+}
+
+// TestKubeReplacesNoPolicyUnasked: a template's other policy stays unless --yes is given, and what was written is said.
+func TestKubeReplacesNoPolicyUnasked(t *testing.T) {
+	for _, carrier := range []string{"policy", "initdata"} {
+		t.Run(carrier, func(t *testing.T) {
+			file, flags := kubeFiles(t)
+			flags = slices.Clip(append(flags, "--annotate", carrier, "--in-place"))
+			_, stderr, err := runPolicy(t, flags...)
+			if err != nil || !strings.Contains(stderr, "wrote "+file+"\n") {
+				t.Fatalf("got %v and %q, want what was written", err, stderr)
+			}
+			first := read(t, file)
+			before, err := os.Stat(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, stderr, err = runPolicy(t, flags...)
+			if err != nil || !strings.Contains(stderr, file+" has this policy already: nothing was written\n") || strings.Contains(stderr, "wrote ") {
+				t.Errorf("the same again: got %v and %q", err, stderr)
+			}
+			if after, err := os.Stat(file); err != nil || !os.SameFile(before, after) {
+				t.Errorf("the same again: the file was replaced (%v)", err)
+			}
+			_, stderr, err = runPolicy(t, append(flags, "--no-stdio")...)
+			if err == nil || !strings.Contains(err.Error(), file+": deployment/web has another policy; replace it with --yes") || read(t, file) != first {
+				t.Errorf("another policy: got %v, %q, changed: %t", err, stderr, read(t, file) != first)
+			}
+			_, stderr, err = runPolicy(t, append(flags, "--no-stdio", "--yes")...)
+			if err != nil || !strings.Contains(stderr, "wrote "+file+"\n") || read(t, file) == first {
+				t.Errorf("--yes: got %v, %q, changed: %t", err, stderr, read(t, file) != first)
+			}
+		})
 	}
 }

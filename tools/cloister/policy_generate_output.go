@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cloister-cc/cloister/tools/cloister/acigen"
+	"github.com/cloister-cc/cloister/tools/cloister/images"
 	"github.com/cloister-cc/cloister/tools/cloister/workload"
 )
 
@@ -158,10 +159,8 @@ func (g *groupGenerate) writeInPlace(cmd *cobra.Command, doc *document, policies
 			return err
 		}
 	}
-	if !bytes.Equal(text, doc.text) {
-		if err := replaceFile(doc.name, text); err != nil {
-			return err
-		}
+	if err := rewrite(cmd, doc.name, doc.text, text); err != nil {
+		return err
 	}
 	return g.hostData(cmd, policies)
 }
@@ -171,15 +170,52 @@ func (g *groupGenerate) mayReplace(cmd *cobra.Command, group *workload.Group, po
 	if g.yes || group.Existing == nil || group.Existing.Value == "" || group.Existing.Value == policy {
 		return nil
 	}
-	at := group.Existing.Origin.String()
-	ok, err := askUser(cmd, fmt.Sprintf("%s has another policy. Replace it?", at))
+	return confirmReplace(cmd, group.Existing.Origin.String(), `see in what they differ with "cloister policy diff"`)
+}
+
+// confirmReplace asks whether the policy that is there may be replaced; other is what else can be done.
+func confirmReplace(cmd *cobra.Command, at, other string) error {
+	ok, err := askUser(cmd, at+" has another policy. Replace it?")
 	if errors.Is(err, errNobody) {
-		return fmt.Errorf("%s has another policy; replace it with --yes, or see in what they differ with \"cloister policy diff\"", at)
+		return fmt.Errorf("%s has another policy; replace it with --yes, or %s", at, other)
 	}
 	if err == nil && !ok {
 		err = errors.New("nothing was written")
 	}
 	return err
+}
+
+// rewrite puts a changed text in a file's place, and says whether it did.
+func rewrite(cmd *cobra.Command, name string, old, text []byte) error {
+	u := newUI(cmd.ErrOrStderr())
+	if bytes.Equal(text, old) {
+		u.note("%s has this policy already: nothing was written", printable(name))
+		return nil
+	}
+	if err := replaceFile(name, text); err != nil {
+		return err
+	}
+	u.note("wrote %s", printable(name))
+	return nil
+}
+
+// writeLock writes the lock file, and says whether there was something to write.
+func writeLock(cmd *cobra.Command, found *images.Resolver, name string) error {
+	old, oldErr := os.ReadFile(name)
+	if err := found.WriteLock(name); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	u := newUI(cmd.ErrOrStderr())
+	if oldErr == nil && bytes.Equal(text, old) {
+		u.note("%s has these images already: nothing was written", printable(name))
+	} else {
+		u.note("wrote %s", printable(name))
+	}
+	return nil
 }
 
 // mayReplaceExpression asks before an expression is lost that gives the policy at deployment time. A reader does not know its

@@ -6,10 +6,11 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/spf13/cobra"
 
 	"github.com/cloister-cc/cloister/shim/pod"
 	"github.com/cloister-cc/cloister/tools/cloister/policygen"
@@ -19,7 +20,7 @@ import (
 // podGenerate writes the policy of a Kubernetes document (-f).
 type podGenerate struct {
 	file, images, cache, out string
-	base64, json             bool
+	base64, json, yes        bool
 	options                  policygen.Options
 	kube                     kubeFlags
 	open                     func() (*podImages, error) // nil: the directory of layouts alone
@@ -36,7 +37,8 @@ type policyResult struct {
 	Policy     string `json:"policy,omitempty"` // base64, when it was not written to a file
 }
 
-func (g *podGenerate) run(ctx context.Context, stdout, stderr io.Writer) error {
+func (g *podGenerate) run(cmd *cobra.Command) error {
+	ctx, stdout, stderr := cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 	if !slices.Contains(policygen.APIVersions(), g.options.APIVersion) {
 		return &usageError{fmt.Errorf("policy generate: --api-version is %q, want %s", g.options.APIVersion, strings.Join(policygen.APIVersions(), " or "))}
 	}
@@ -44,7 +46,7 @@ func (g *podGenerate) run(ctx context.Context, stdout, stderr io.Writer) error {
 		return &usageError{fmt.Errorf("policy generate: %w", err)}
 	}
 	if doc, err := readKubeFile(g.file); err == nil && g.kube.clusters(doc) {
-		return g.runKube(ctx, doc, stdout, stderr)
+		return g.runKube(cmd, doc)
 	}
 	text, err := g.generate(ctx)
 	if err != nil {

@@ -61,7 +61,7 @@ func (g *podGenerate) lookup(cmd *cobra.Command, group *groupGenerate) error {
 		}
 		found := &podImages{source: imageSource{resolver, group.locked, g.kube.registry}, roots: noRoots, close: resolver.Close, done: func() error { return nil }}
 		if group.saveLock {
-			found.done = func() error { return resolver.WriteLock(group.lockPath()) }
+			found.done = func() error { return writeLock(cmd, resolver, group.lockPath()) }
 		}
 		return found, nil
 	}

@@ -81,6 +81,28 @@ func InitdataCarrier(w *Workload, policy []byte, algorithm string) (Carrier, err
 	return c, w.fits(c)
 }
 
+// Policy is the policy that the template's annotation of that key has now; nil where there is none.
+func (w *Workload) Policy(key string) ([]byte, error) {
+	value := w.Annotations[key]
+	if value == "" {
+		return nil, nil
+	}
+	var policy []byte
+	var err error
+	if key == InitdataAnnotation {
+		var document *initdata.Document
+		if document, err = ReadInitdata(value); err == nil {
+			policy = []byte(document.Data[initdata.PolicyKey])
+		}
+	} else if policy, err = base64.StdEncoding.DecodeString(value); err != nil {
+		policy, err = []byte(value), nil // not one that an agent takes, but somebody's
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: annotation %s: %w", w, key, err)
+	}
+	return policy, err
+}
+
 // ReadInitdata reads the value of an initdata annotation.
 func ReadInitdata(value string) (*initdata.Document, error) {
 	packed, err := base64.StdEncoding.DecodeString(value)
