@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // maxID is the largest user or group id; the one above means "no id" to the kernel.
@@ -72,6 +74,26 @@ func (img *Image) identity(ctx context.Context, runAsUser, runAsGroup *int64, st
 		id.groups = nil
 	}
 	return id, err
+}
+
+// OpenIdentities are the containers whose document leaves something of who they run as to their image's files: its user, his
+// group, or the groups of /etc/group. A source without the images' content cannot resolve them.
+func (p *Pod) OpenIdentities() []string {
+	podSC := p.spec.SecurityContext
+	if podSC == nil {
+		podSC = &corev1.PodSecurityContext{}
+	}
+	var out []string
+	for _, c := range p.containers() {
+		sc := c.spec.SecurityContext
+		if sc == nil {
+			sc = &corev1.SecurityContext{}
+		}
+		if !isStrict(podSC) || firstSet(sc.RunAsUser, podSC.RunAsUser) == nil || firstSet(sc.RunAsGroup, podSC.RunAsGroup) == nil {
+			out = append(out, c.spec.Name)
+		}
+	}
+	return out
 }
 
 // parsePasswd skips lines that are not accounts, as the C library does.

@@ -216,6 +216,9 @@ func (g *podGenerate) runKube(cmd *cobra.Command, doc workload.Document) error {
 	if err := images.done(); err != nil {
 		return err
 	}
+	for _, w := range picked {
+		g.warnOfIdentities(cmd, w.String(), w.Pod, true)
+	}
 	return g.writeKube(cmd, doc, file, made)
 }
 

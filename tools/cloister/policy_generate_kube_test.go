@@ -180,9 +180,12 @@ func TestKubeLock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	saved, _, err := runPolicy(t, append(flags, "--offline", "--lock", lock, "--save-lock")...)
+	saved, stderr, err := runPolicy(t, append(flags, "--offline", "--lock", lock, "--save-lock")...)
 	if err != nil || saved != direct {
 		t.Fatalf("got %v and another policy than without a lock file:\n%s", err, saved)
+	}
+	if !strings.Contains(stderr, "wrote "+lock+"\n") || !strings.Contains(stderr, "users and groups of app: ") || strings.Contains(stderr, "Strict") {
+		t.Errorf("got %q, want the file and what it will not do for", stderr)
 	}
 	_, _, err = runPolicy(t, "-f", flags[1], "--locked", "--lock", lock)
 	if err == nil || !strings.Contains(err.Error(), "supplementalGroupsPolicy: Strict") {
@@ -192,6 +195,15 @@ func TestKubeLock(t *testing.T) {
 	text := strings.Replace(policyPod, "spec:\n", "spec:\n  securityContext: {runAsUser: 7, runAsGroup: 8, supplementalGroupsPolicy: Strict}\n", 1)
 	if err := os.WriteFile(strict, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
+	}
+	_, stderr, err = runPolicy(t, append(flags, "--target", "cluster", "--lock", lock, "--save-lock")...)
+	if err != nil || !strings.Contains(stderr, "pod/one: --locked will not find out users and groups of app: ") ||
+		!strings.Contains(stderr, "say runAsUser, runAsGroup and supplementalGroupsPolicy: Strict in the document") {
+		t.Errorf("got %v and %q, want what to say in the document", err, stderr)
+	}
+	_, stderr, err = runPolicy(t, append(flags, "-f", strict, "--target", "cluster", "--lock", lock, "--save-lock")...)
+	if err != nil || strings.Contains(stderr, "users and groups") {
+		t.Errorf("the document says it all: got %v and %q", err, stderr)
 	}
 	policy, _, err := runPolicy(t, "-f", strict, "--target", "cluster", "--locked", "--lock", lock)
 	if err != nil || !strings.Contains(policy, `"user_idname":{"pattern":"7","strategy":"id"}`) {

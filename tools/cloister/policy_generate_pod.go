@@ -21,6 +21,7 @@ import (
 type podGenerate struct {
 	file, images, cache, out string
 	base64, json, yes        bool
+	saveLock                 bool
 	options                  policygen.Options
 	kube                     kubeFlags
 	open                     func() (*podImages, error) // nil: the directory of layouts alone
@@ -38,7 +39,7 @@ type policyResult struct {
 }
 
 func (g *podGenerate) run(cmd *cobra.Command) error {
-	ctx, stdout, stderr := cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr()
+	stdout, stderr := cmd.OutOrStdout(), cmd.ErrOrStderr()
 	if !slices.Contains(policygen.APIVersions(), g.options.APIVersion) {
 		return &usageError{fmt.Errorf("policy generate: --api-version is %q, want %s", g.options.APIVersion, strings.Join(policygen.APIVersions(), " or "))}
 	}
@@ -48,7 +49,7 @@ func (g *podGenerate) run(cmd *cobra.Command) error {
 	if doc, err := readKubeFile(g.file); err == nil && g.kube.clusters(doc) {
 		return g.runKube(cmd, doc)
 	}
-	text, err := g.generate(ctx)
+	text, err := g.generate(cmd)
 	if err != nil {
 		return err
 	}
@@ -79,7 +80,8 @@ func (g *podGenerate) run(cmd *cobra.Command) error {
 	return err
 }
 
-func (g *podGenerate) generate(ctx context.Context) ([]byte, error) {
+func (g *podGenerate) generate(cmd *cobra.Command) ([]byte, error) {
+	ctx := cmd.Context()
 	p, err := pod.Load(g.file)
 	if err != nil {
 		return nil, err
@@ -97,7 +99,11 @@ func (g *podGenerate) generate(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return text, images.done()
+	if err := images.done(); err != nil {
+		return nil, err
+	}
+	g.warnOfIdentities(cmd, g.file, p, false)
+	return text, nil
 }
 
 // cachedRoots converts each layer once; the launcher plugs the same files later.

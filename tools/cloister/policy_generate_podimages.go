@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -50,7 +51,7 @@ func (g *podGenerate) lookup(cmd *cobra.Command, group *groupGenerate) error {
 	if err := group.imageSources.check(cmd, group.saveLock); err != nil {
 		return err
 	}
-	group.offline = !g.kube.registry
+	group.offline, g.saveLock = !g.kube.registry, group.saveLock
 	if group.images == "" && group.tar == "" && group.containerd == "" && !group.locked && !g.kube.registry {
 		group.images = presentImagesDir()
 	}
@@ -110,6 +111,20 @@ func (l layouts) Image(ctx context.Context, reference string) (*pod.Image, error
 		err = fmt.Errorf("%w (%s)", err, elsewhere)
 	}
 	return img, err
+}
+
+// warnOfIdentities says before the time which containers a lock file alone will not do for: it has no users and groups.
+func (g *podGenerate) warnOfIdentities(cmd *cobra.Command, name string, p *pod.Pod, cluster bool) {
+	open := p.OpenIdentities()
+	if !g.saveLock || len(open) == 0 {
+		return
+	}
+	instead := "say runAsUser, runAsGroup and supplementalGroupsPolicy: Strict in the document"
+	if !cluster { // cloister run does not know the policy
+		instead = "use --lock with the images at hand instead"
+	}
+	newUI(cmd.ErrOrStderr()).warn("%s: --locked will not find out users and groups of %s: the lock file does not have them (%s)",
+		printable(name), printable(strings.Join(open, ", ")), instead)
 }
 
 // noRoots is never asked: these images come with their roots.
