@@ -11,5 +11,5 @@ func Placeholder(t Text) Text {
 	if t.Wildcard || !placeholder.MatchString(t.Value) {
 		return t
 	}
-	return Text{Value: ".*", Wildcard: true, Origin: t.Origin}
+	return Text{Value: ".*", Wildcard: true, Secret: t.Secret, Origin: t.Origin}
 }

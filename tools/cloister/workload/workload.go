@@ -31,6 +31,7 @@ type Text struct {
 	// Wildcard says that Value is an RE2 pattern because a parameter without a value, or a function of one, stands in it. A
 	// generator lists each and asks before it writes one into a policy.
 	Wildcard bool
+	Secret   bool `json:",omitempty"` // a part of it must not be shown
 	Origin   Origin
 }
 
@@ -96,6 +97,7 @@ type Mount struct {
 type Exec struct {
 	Command []string
 	Signals []int
+	Secret  bool `json:",omitempty"` // a part of the command must not be shown
 	Origin  Origin
 }
 

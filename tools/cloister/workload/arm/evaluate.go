@@ -74,36 +74,42 @@ func (t *template) evaluate(n *tree.Node, s *shape.Spec, in *scope) (*tree.Node,
 }
 
 func (t *template) evaluateString(n *tree.Node, in *scope) (*tree.Node, error) {
+	if err := t.budget.Use(len(n.Text)); err != nil {
+		return nil, err
+	}
 	x, plain, err := expr.Parse(n.Text)
 	if err != nil {
 		return nil, &evaluationError{node: n, err: err}
 	}
 	v := tree.Str(plain)
 	if x != nil {
-		if v, err = expr.Eval(x, in, t.budget); err != nil {
+		if v, err = expr.Eval(x, in, t.budget); errors.Is(err, expr.ErrChain) {
+			return nil, &evaluationError{node: n, err: expr.ErrChain} // and not the whole chain
+		} else if err != nil {
 			return nil, &evaluationError{node: n, err: fmt.Errorf("%q: %w", cut(n.Text), err)}
 		}
 	}
 	if err := t.budget.UseNode(v); err != nil {
 		return nil, err
 	}
-	out := relocate(v, n.Line)
+	out := relocate(v, n.Line, false)
 	out.Source = n
 	return out, nil
 }
 
-// relocate is a value as if it stood where the expression stands.
-func relocate(n *tree.Node, line int) *tree.Node {
+// relocate is a value as if it stood where the expression stands; all in a secret is secret.
+func relocate(n *tree.Node, line int, secret bool) *tree.Node {
 	out := *n
+	out.Secret = n.Secret || secret
 	out.Line, out.Start, out.End, out.Source = line, 0, 0, nil
 	out.Items = slices.Clone(n.Items)
 	for i := range out.Items {
-		out.Items[i] = relocate(out.Items[i], line)
+		out.Items[i] = relocate(out.Items[i], line, out.Secret)
 	}
 	out.Members = slices.Clone(n.Members)
 	for i := range out.Members {
 		out.Members[i].Line = line
-		out.Members[i].Value = relocate(out.Members[i].Value, line)
+		out.Members[i].Value = relocate(out.Members[i].Value, line, out.Secret)
 	}
 	return &out
 }
@@ -115,7 +121,7 @@ func (t *template) evaluateObject(n *tree.Node, s *shape.Spec, in *scope) (*tree
 		var of *shape.Spec
 		if s != nil {
 			of = s.Find(m.Name, true)
-			if of == nil && strings.EqualFold(m.Name, "copy") {
+			if of == nil && tree.EqualFold(m.Name, "copy") {
 				if err := t.propertyLoops(&out, m.Value, s, in); err != nil {
 					return nil, below(m.Name, err)
 				}
@@ -125,7 +131,7 @@ func (t *template) evaluateObject(n *tree.Node, s *shape.Spec, in *scope) (*tree
 				out.Members = append(out.Members, m)
 				continue
 			}
-		} else if strings.EqualFold(m.Name, "copy") && m.Value.Kind == tree.Array {
+		} else if tree.EqualFold(m.Name, "copy") && m.Value.Kind == tree.Array {
 			if err := t.propertyLoops(&out, m.Value, nil, in); err != nil {
 				return nil, below(m.Name, err)
 			}
@@ -168,7 +174,7 @@ func (t *template) propertyLoop(l *tree.Node, s *shape.Spec, in *scope) (string,
 		return fail("got %s, want an object of name, count and input", l.Kind)
 	}
 	for _, m := range l.Members {
-		if !slices.Contains([]string{"name", "count", "input"}, strings.ToLower(m.Name)) {
+		if !slices.Contains([]string{"name", "count", "input"}, tree.Fold(m.Name)) {
 			return fail("member %q of a loop is not understood; name, count and input are", cut(m.Name))
 		}
 	}
@@ -213,7 +219,7 @@ func (t *template) count(l *tree.Node, in *scope) (int64, error) {
 	}
 	count, err := strconv.ParseInt(v.Text, 10, 64)
 	if v.Kind != tree.Number || err != nil || count < 0 || count > maxCopies {
-		return 0, &evaluationError{node: n, path: "count", err: fmt.Errorf("got %s %q, want a whole number of at most %d", v.Kind, cut(v.Text), maxCopies)}
+		return 0, &evaluationError{node: n, path: "count", err: fmt.Errorf("got %s %s, want a whole number of at most %d", v.Kind, v.Quote(), maxCopies)}
 	}
 	return count, nil
 }

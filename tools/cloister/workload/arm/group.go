@@ -3,10 +3,12 @@ package arm
 import (
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/cloister-cc/cloister/tools/cloister/workload"
 	"github.com/cloister-cc/cloister/tools/cloister/workload/shape"
+	"github.com/cloister-cc/cloister/tools/cloister/workload/tree"
 )
 
 // mountSources are where the platform puts each kind of volume, as policies spell it.
@@ -27,8 +29,8 @@ func readGroup(v shape.Value) workload.Group {
 	p := v.Get("properties")
 	g := workload.Group{Name: name(v), Platform: workload.ACI, Origin: v.Origin()}
 	if osType := p.Get("osType"); osType.Is() {
-		if got := osType.Known(); got != "" && !strings.EqualFold(got, "Linux") {
-			osType.Errorf("got %q, want Linux: policies of other systems are not made", cut(got))
+		if got := osType.Known(); got != "" && !tree.EqualFold(got, "Linux") {
+			osType.Errorf("got %s, want Linux: policies of other systems are not made", osType.Quote())
 		}
 	}
 	if existing := p.Get("confidentialComputeProperties").Get("ccePolicy").Text(); existing != nil && !existing.Wildcard && existing.Value != "" {
@@ -47,13 +49,13 @@ func readGroup(v shape.Value) workload.Group {
 	return g
 }
 
-// name is the group's, or where that is not known the expression for it.
+// name is the group's, or where that is not known or secret the expression for it.
 func name(v shape.Value) string {
 	t := v.Get("name").Text()
 	if t == nil {
 		return ""
 	}
-	if t.Wildcard {
+	if t.Wildcard || v.Get("name").Secret() {
 		return v.Get("name").Node().Read().Text
 	}
 	return t.Value
@@ -76,10 +78,10 @@ func volumes(list shape.Value) map[string]string {
 			source = s.source
 		}
 		if source == "" {
-			v.Errorf("volume %q has no kind; want one of azureFile, emptyDir, gitRepo, secret, secretReference", cut(name))
+			v.Errorf("volume %s has no kind; want one of azureFile, emptyDir, gitRepo, secret, secretReference", v.Get("name").Quote())
 		}
 		if _, again := out[name]; again {
-			v.Errorf("volume %q is there twice", cut(name))
+			v.Errorf("volume %s is there twice", v.Get("name").Quote())
 		}
 		out[name] = source
 	}
@@ -101,11 +103,16 @@ func readContainer(v shape.Value, sources map[string]string, init bool) workload
 	c.Mounts = readMounts(p, sources)
 	for _, probe := range []string{"livenessProbe", "readinessProbe"} {
 		if command := p.Get(probe).Get("exec").Get("command"); len(command.Items()) > 0 {
-			c.Exec = append(c.Exec, workload.Exec{Command: command.KnownTexts(), Origin: command.Origin()})
+			c.Exec = append(c.Exec, workload.Exec{Command: command.KnownTexts(), Secret: anySecret(command), Origin: command.Origin()})
 		}
 	}
 	c.Security = readSecurity(p.Get("securityContext"))
 	return c
+}
+
+// anySecret says whether one of a list's words must not be shown.
+func anySecret(list shape.Value) bool {
+	return slices.ContainsFunc(list.Texts(), func(t workload.Text) bool { return t.Secret })
 }
 
 func readEnv(list shape.Value) []workload.Env {
@@ -117,7 +124,7 @@ func readEnv(list shape.Value) []workload.Env {
 			v.Errorf("the variable wants a name without '='")
 		}
 		if seen[e.Name] && e.Name != "" {
-			v.Errorf("variable %q is there twice", cut(e.Name))
+			v.Errorf("variable %s is there twice", v.Get("name").Quote())
 		}
 		seen[e.Name] = true
 		e.Value, e.Secret = envValue(v)
@@ -146,7 +153,8 @@ func envValue(v shape.Value) (workload.Text, bool) {
 	if said > 1 {
 		v.Errorf("the variable has two values, want one of value, secureValue, secureValueReference")
 	}
-	return out, secure.Is() || reference.Is() || value.Secret()
+	out.Secret = out.Secret || secure.Is() || reference.Is()
+	return out, out.Secret
 }
 
 func readMounts(p shape.Value, sources map[string]string) []workload.Mount {
@@ -155,20 +163,25 @@ func readMounts(p shape.Value, sources map[string]string) []workload.Mount {
 		name := v.Get("name").Known()
 		source, ok := sources[name]
 		if !ok {
-			v.Errorf("no volume %q in the group", cut(name))
+			v.Errorf("no volume %s in the group", v.Get("name").Quote())
 		}
-		out = append(out, mount(v, v.Get("mountPath").Known(), source, v.Get("readOnly").True()))
+		out = append(out, mount(v, v.Get("mountPath"), source, v.Get("readOnly").True()))
 	}
 	if config := p.Get("configMap"); config.Is() {
-		out = append(out, mount(config, "/mnt/configmap", emptyDir, false))
+		out = append(out, bind(config, "/mnt/configmap", emptyDir, false))
 	}
 	return out
 }
 
-func mount(v shape.Value, destination, source string, readOnly bool) workload.Mount {
+func mount(v, path shape.Value, source string, readOnly bool) workload.Mount {
+	destination := path.Known()
 	if !strings.HasPrefix(destination, "/") {
-		v.Errorf("got mountPath %q, want an absolute path", cut(destination))
+		v.Errorf("got mountPath %s, want an absolute path", path.Quote())
 	}
+	return bind(v, destination, source, readOnly)
+}
+
+func bind(v shape.Value, destination, source string, readOnly bool) workload.Mount {
 	m := workload.Mount{Destination: destination, Source: source, Type: "bind", Options: []string{"rbind", "rshared", "rw"}, Origin: v.Origin()}
 	if readOnly {
 		m.Options[2] = "ro"

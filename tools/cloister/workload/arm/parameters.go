@@ -48,7 +48,7 @@ func values(section shape.Value, into map[string]*tree.Node, resolve func(*tree.
 			m.Value.Errorf("%v", err)
 			continue
 		}
-		into[strings.ToLower(m.Name)] = v
+		into[tree.Fold(m.Name)] = v
 	}
 }
 
@@ -56,7 +56,7 @@ func oneValue(n *tree.Node, resolve func(*tree.Node) (*tree.Node, error)) (*tree
 	if n == nil || n.Kind != tree.Object || len(n.Members) != 1 {
 		return nil, errors.New("want an object with value or reference, and nothing else")
 	}
-	switch strings.ToLower(n.Members[0].Name) {
+	switch tree.Fold(n.Members[0].Name) {
 	case "value":
 		return resolve(n.Members[0].Value)
 	case "reference", "expression":
@@ -76,7 +76,7 @@ func (t *template) parameter(e *entry) (*tree.Node, error) {
 	if e.node.Kind == tree.Null || !at.Check() {
 		return nil, fmt.Errorf("%s is not a parameter's declaration", e.path)
 	}
-	typ := strings.ToLower(at.Get("type").Known())
+	typ := tree.Fold(at.Get("type").Known())
 	given, err := t.parameterValue(at, typ, e.path)
 	if err != nil {
 		return nil, err
@@ -96,8 +96,11 @@ func (t *template) parameter(e *entry) (*tree.Node, error) {
 
 func (t *template) parameterValue(at shape.Value, typ, path string) (*tree.Node, error) {
 	_, name, _ := cutLast(path)
-	if v, ok := t.given[strings.ToLower(name)]; ok {
+	if v, ok := t.given[tree.Fold(name)]; ok {
 		return v, nil
+	}
+	if t.certain == nil {
+		return expr.Unknown(), nil
 	}
 	declared := foldMember(at.Node(), "defaultValue")
 	if declared == nil {
@@ -108,10 +111,14 @@ func (t *template) parameterValue(at shape.Value, typ, path string) (*tree.Node,
 	}
 	// The default of a secure parameter may be empty only; a new one is made otherwise.
 	v, err := t.evaluate(declared, nil, &scope{template: t})
-	if err != nil {
+	switch {
+	case err == nil || errors.Is(err, expr.ErrBudget) || errors.Is(err, expr.ErrChain):
+		return v, err
+	case strings.HasPrefix(typ, "secure"):
+		return nil, fmt.Errorf("default of %s: (secret) and cannot be computed", path)
+	default:
 		return nil, fmt.Errorf("default of %s: %w", path, err)
 	}
-	return v, nil
 }
 
 func cutLast(path string) (before, after string, found bool) {

@@ -20,7 +20,8 @@ type Input struct {
 }
 
 // Read returns the container groups and profiles of a template in its order: a loop gives as many as it runs, a group whose
-// condition is false is left out, and so is one that takes its containers from a profile.
+// condition is false is left out, and so is one that takes its containers from a profile; Skipped names these. A condition
+// that is false by default values alone, which a deployment may replace, leaves nothing out.
 func Read(ctx context.Context, in Input) ([]workload.Group, error) {
 	f, err := find(ctx, in)
 	if err != nil {
@@ -42,11 +43,22 @@ func Read(ctx context.Context, in Input) ([]workload.Group, error) {
 	return groups, nil
 }
 
+// Skipped returns the groups of a template that Read leaves out: the policies that stand in them stay, whatever they allow.
+func Skipped(ctx context.Context, in Input) ([]workload.Skipped, error) {
+	f, err := find(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return f.skipped, nil
+}
+
 // finding is what a search through a template found.
 type finding struct {
 	reader *shape.Reader
 	root   *tree.Node
 	groups []foundGroup
+	// skipped are the groups that are left out.
+	skipped []workload.Skipped
 }
 
 // foundGroup is one container group: its value, computed, and where it was read.
@@ -68,7 +80,7 @@ func find(ctx context.Context, in Input) (*finding, error) {
 		return nil, err
 	}
 	f := &finding{reader: &shape.Reader{File: in.Template.Name, Fold: true, Exact: in.ExactWildcards}, root: root}
-	if t, ok := newTemplate(f.reader, &expr.Budget{}, root, "", given); ok {
+	if t, ok := newTemplate(f.reader, &expr.Budget{}, root, "", given, given); ok {
 		s := &search{finding: f}
 		s.resources(t.root.Get("resources"), &scope{template: t}, "")
 	}

@@ -28,12 +28,12 @@ func (s *search) resources(list shape.Value, in *scope, parent string) {
 	case n == nil:
 	case n.Kind == tree.Array:
 		for i, r := range n.Items {
-			s.resource(r, list.Path()+"["+strconv.Itoa(i)+"]", in, parent)
+			s.resource(r, list.Path()+"["+strconv.Itoa(i)+"]", in, parent, false)
 		}
 	case n.Kind == tree.Object:
 		for _, m := range list.MapItems() {
 			if r := m.Value.Node(); r != nil {
-				s.resource(r, m.Value.Path(), in, parent)
+				s.resource(r, m.Value.Path(), in, parent, true)
 			}
 		}
 	default:
@@ -41,18 +41,25 @@ func (s *search) resources(list shape.Value, in *scope, parent string) {
 	}
 }
 
-func (s *search) resource(n *tree.Node, path string, in *scope, parent string) {
+func (s *search) resource(n *tree.Node, path string, in *scope, parent string, symbolic bool) {
 	at := s.at(n, path)
 	if n.Kind != tree.Object {
 		at.Errorf("got %s, want a resource", n.Kind)
 		return
 	}
 	if existing := foldMember(n, "existing"); existing != nil && existing.Kind == tree.Bool && existing.Text == "true" {
+		if !symbolic {
+			s.at(existing, path+".existing").Errorf("counts only where resources have symbolic names, as an object of them: in an array the resource is deployed")
+		}
 		return
 	}
 	typ := foldMember(n, "type")
 	if typ == nil || typ.Kind != tree.String || strings.HasPrefix(typ.Text, "[") {
 		at.Errorf("a resource has a type, as a plain string")
+		return
+	}
+	if !tree.ASCII(typ.Text) {
+		s.at(typ, path+".type").Errorf("type %s is not understood: types are of ASCII letters", typ.Quote())
 		return
 	}
 	full := typ.Text
@@ -61,9 +68,9 @@ func (s *search) resource(n *tree.Node, path string, in *scope, parent string) {
 	}
 	s.looped(n, path, in, func(in *scope) {
 		switch {
-		case strings.EqualFold(full, groupType) || strings.EqualFold(full, profileType):
+		case tree.EqualFold(full, groupType) || tree.EqualFold(full, profileType):
 			s.group(n, path, in)
-		case strings.EqualFold(full, deploymentType):
+		case tree.EqualFold(full, deploymentType):
 			s.deployment(n, path, in)
 		}
 		if inner := foldMember(n, "resources"); inner != nil {
@@ -75,8 +82,8 @@ func (s *search) resource(n *tree.Node, path string, in *scope, parent string) {
 // interesting says whether a group or a template may be found in a resource.
 func interesting(n *tree.Node) bool {
 	typ := foldMember(n, "type")
-	return foldMember(n, "resources") != nil || typ != nil && (strings.EqualFold(typ.Text, groupType) ||
-		strings.EqualFold(typ.Text, profileType) || strings.EqualFold(typ.Text, deploymentType))
+	return foldMember(n, "resources") != nil || typ != nil && (tree.EqualFold(typ.Text, groupType) ||
+		tree.EqualFold(typ.Text, profileType) || tree.EqualFold(typ.Text, deploymentType))
 }
 
 // looped calls f as often as the resource's copy says.
@@ -92,7 +99,7 @@ func (s *search) looped(n *tree.Node, path string, in *scope, f func(*scope)) {
 		return
 	}
 	for _, m := range l.Members {
-		switch strings.ToLower(m.Name) {
+		switch tree.Fold(m.Name) {
 		case "name", "count", "mode", "batchsize":
 		default:
 			s.at(m.Value, path+".copy."+m.Name).Errorf("not understood; what is understood here: batchSize, count, mode, name")
@@ -104,7 +111,14 @@ func (s *search) looped(n *tree.Node, path string, in *scope, f func(*scope)) {
 		s.failed(l, path, below("copy", err))
 		return
 	}
+	if count == 0 {
+		s.noTurns(n, l, path, in)
+	}
 	for i := range count {
+		if err := in.template.budget.Use(0); err != nil {
+			s.failed(l, path, err)
+			return
+		}
 		f(in.within(loop{name: name.Text, index: i, resource: true}))
 	}
 }
@@ -123,24 +137,6 @@ func (s *search) failed(n *tree.Node, path string, err error) {
 	s.at(n, path).Errorf("%v", err)
 }
 
-// wanted computes a resource's condition: only one that is known to be false leaves it out.
-func (s *search) wanted(n *tree.Node, path string, in *scope) bool {
-	c := foldMember(n, "condition")
-	if c == nil || c.Kind == tree.Null {
-		return true
-	}
-	v, err := in.template.evaluate(c, nil, in)
-	if err != nil {
-		s.failed(c, path, below("condition", err))
-		return false
-	}
-	if v.Kind != tree.Bool && v.Kind != tree.Unknown {
-		s.at(c, path+".condition").Errorf("got %s, want a boolean", v.Kind)
-		return false
-	}
-	return v.Text != "false"
-}
-
 func (s *search) group(n *tree.Node, path string, in *scope) {
 	if !s.wanted(n, path, in) {
 		return
@@ -156,6 +152,7 @@ func (s *search) group(n *tree.Node, path string, in *scope) {
 	}
 	p := value.Get("properties")
 	if p.Get("containerGroupProfile").Is() && !p.Get("containers").Is() {
+		s.skip(n, path, "it takes its containers from a profile")
 		return
 	}
 	s.groups = append(s.groups, foundGroup{value: value, raw: n})
@@ -180,12 +177,18 @@ func (s *search) deployment(n *tree.Node, path string, in *scope) {
 	if !inner.Is() {
 		return
 	}
-	outer := !strings.EqualFold(p.Get("expressionEvaluationOptions").Get("scope").Known(), "inner")
-	given := map[string]*tree.Node{}
+	from := p.Get("expressionEvaluationOptions").Get("scope")
+	outer := !tree.EqualFold(from.Known(), "inner")
+	if outer && from.Is() && !tree.EqualFold(from.Known(), "outer") {
+		from.Errorf("got %s, want inner or outer", from.Quote())
+		return
+	}
+	given, certain := map[string]*tree.Node{}, map[string]*tree.Node{}
 	if !outer {
 		values(p.Get("parameters"), given, func(v *tree.Node) (*tree.Node, error) { return in.template.evaluate(v, nil, in) })
+		certain = certainValues(foldMember(foldMember(n, "properties"), "parameters"), given, in.certain())
 	}
-	t, ok := newTemplate(s.reader, in.template.budget, inner.Node(), inner.Path(), given)
+	t, ok := newTemplate(s.reader, in.template.budget, inner.Node(), inner.Path(), given, certain)
 	if !ok {
 		return
 	}

@@ -3,8 +3,8 @@ package arm
 import (
 	"errors"
 	"fmt"
-	"strings"
 
+	"github.com/cloister-cc/cloister/tools/cloister/workload/arm/expr"
 	"github.com/cloister-cc/cloister/tools/cloister/workload/tree"
 )
 
@@ -26,19 +26,27 @@ func (s *scope) within(l loop) *scope {
 	return &scope{template: s.template, loops: append(s.loops[:len(s.loops):len(s.loops)], l), args: s.args}
 }
 
+// certain is the scope in which what only a default value says is not known.
+func (s *scope) certain() *scope {
+	if s.template.certain == nil {
+		return s
+	}
+	return &scope{template: s.template.certain, loops: s.loops, args: s.args}
+}
+
 // Parameter is expr.Scope's.
 func (s *scope) Parameter(name string) (*tree.Node, error) {
 	if s.args != nil {
-		if v := s.args[strings.ToLower(name)]; v != nil {
+		if v := s.args[tree.Fold(name)]; v != nil {
 			return v, nil
 		}
 		return nil, fmt.Errorf("the function has no parameter %q", cut(name))
 	}
-	e := s.template.parameters[strings.ToLower(name)]
+	e := s.template.parameters[tree.Fold(name)]
 	if e == nil {
 		return nil, fmt.Errorf("the template declares no parameter %q", cut(name))
 	}
-	return e.compute(s.template.parameter)
+	return e.compute(s.template.budget, s.template.parameter)
 }
 
 // Variable is expr.Scope's.
@@ -47,8 +55,8 @@ func (s *scope) Variable(name string) (*tree.Node, error) {
 	if s.args != nil {
 		return nil, errors.New("a function has no variables")
 	}
-	if e := t.variables[strings.ToLower(name)]; e != nil {
-		return e.compute(func(e *entry) (*tree.Node, error) {
+	if e := t.variables[tree.Fold(name)]; e != nil {
+		return e.compute(t.budget, func(e *entry) (*tree.Node, error) {
 			v, err := t.evaluate(e.node, nil, &scope{template: t})
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", e.path, err)
@@ -68,15 +76,21 @@ func (t *template) variableLoop(name string) (*tree.Node, error) {
 	if e == nil || e.node.Kind != tree.Array {
 		return nil, nil
 	}
+	if made := t.variables["copy."+tree.Fold(name)]; made != nil && made.value != nil {
+		return made.value, nil
+	}
+	if err := t.budget.Use(len(e.node.Items)); err != nil {
+		return nil, err
+	}
 	for _, l := range e.node.Items {
-		if n := foldMember(l, "name"); n == nil || !strings.EqualFold(n.Text, name) {
+		if n := foldMember(l, "name"); n == nil || !tree.EqualFold(n.Text, name) {
 			continue
 		}
-		key := "copy." + strings.ToLower(name)
+		key := "copy." + tree.Fold(name)
 		if t.variables[key] == nil {
 			t.variables[key] = &entry{node: l, path: e.path + "." + name}
 		}
-		return t.variables[key].compute(func(e *entry) (*tree.Node, error) {
+		return t.variables[key].compute(t.budget, func(e *entry) (*tree.Node, error) {
 			_, v, err := t.propertyLoop(e.node, nil, &scope{template: t})
 			return v, err
 		})
@@ -87,7 +101,7 @@ func (t *template) variableLoop(name string) (*tree.Node, error) {
 // CopyIndex is expr.Scope's.
 func (s *scope) CopyIndex(name string) (int64, error) {
 	for i := len(s.loops) - 1; i >= 0; i-- {
-		if l := s.loops[i]; strings.EqualFold(l.name, name) || name == "" && l.resource {
+		if l := s.loops[i]; tree.EqualFold(l.name, name) || name == "" && l.resource {
 			return l.index, nil
 		}
 	}
@@ -99,7 +113,7 @@ func (s *scope) CopyIndex(name string) (int64, error) {
 
 // Function is expr.Scope's.
 func (s *scope) Function(name string, args []*tree.Node) (*tree.Node, error) {
-	f := s.template.functions[strings.ToLower(name)]
+	f := s.template.functions[tree.Fold(name)]
 	if f == nil {
 		return nil, errors.New("the template has no such function")
 	}
@@ -112,7 +126,7 @@ func (s *scope) Function(name string, args []*tree.Node) (*tree.Node, error) {
 		count = len(list.Items)
 		for i, p := range list.Items {
 			if n := foldMember(p, "name"); n != nil && i < len(args) {
-				named[strings.ToLower(n.Text)] = args[i]
+				named[tree.Fold(n.Text)] = args[i]
 			}
 		}
 	}
@@ -127,15 +141,18 @@ func (s *scope) Function(name string, args []*tree.Node) (*tree.Node, error) {
 }
 
 // compute returns the value, made at the first call.
-func (e *entry) compute(f func(*entry) (*tree.Node, error)) (*tree.Node, error) {
+func (e *entry) compute(b *expr.Budget, f func(*entry) (*tree.Node, error)) (*tree.Node, error) {
 	if e.value != nil {
 		return e.value, nil
 	}
 	if e.busy {
 		return nil, fmt.Errorf("%s is made from itself", e.path)
 	}
+	if err := b.Enter(); err != nil {
+		return nil, err
+	}
 	e.busy = true
-	defer func() { e.busy = false }()
+	defer func() { e.busy = false; b.Leave() }()
 	v, err := f(e)
 	if err != nil {
 		return nil, err

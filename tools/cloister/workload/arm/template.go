@@ -21,6 +21,25 @@ type template struct {
 	parameters map[string]*entry
 	variables  map[string]*entry
 	functions  map[string]*tree.Node // by namespace.name in lower case
+
+	// certain is the same template in which what only a default value says is not known; nil in that one itself.
+	certain *template
+}
+
+// without returns the template's twin that takes no default value for granted; given are the values that others than
+// defaults give.
+func (t *template) without(given map[string]*tree.Node) *template {
+	twin := *t
+	twin.given, twin.parameters, twin.variables = given, fresh(t.parameters), fresh(t.variables)
+	return &twin
+}
+
+func fresh(entries map[string]*entry) map[string]*entry {
+	out := make(map[string]*entry, len(entries))
+	for name, e := range entries {
+		out[name] = &entry{node: e.node, path: e.path}
+	}
+	return out
 }
 
 // entry is a parameter or variable, computed when it is first asked for.
@@ -40,8 +59,9 @@ func parse(doc workload.Document) (*tree.Node, error) {
 	return n, err
 }
 
-// newTemplate takes a template's sections apart; mistakes are noted with the reader.
-func newTemplate(r *shape.Reader, b *expr.Budget, n *tree.Node, path string, given map[string]*tree.Node) (*template, bool) {
+// newTemplate takes a template's sections apart; mistakes are noted with the reader. certain are the given values as far as they
+// do not come from default values.
+func newTemplate(r *shape.Reader, b *expr.Budget, n *tree.Node, path string, given, certain map[string]*tree.Node) (*template, bool) {
 	t := &template{reader: r, budget: b, root: r.Root(n, &document, path), given: given}
 	if !t.root.Check() {
 		return nil, false
@@ -56,6 +76,7 @@ func newTemplate(r *shape.Reader, b *expr.Budget, n *tree.Node, path string, giv
 			ok = false
 		}
 	}
+	t.certain = t.without(certain)
 	return t, ok
 }
 
@@ -71,7 +92,7 @@ func entries(section shape.Value, ok bool) (map[string]*entry, bool) {
 		return out, false
 	}
 	for _, m := range section.MapItems() {
-		key := strings.ToLower(m.Name)
+		key := tree.Fold(m.Name)
 		if out[key] != nil {
 			m.Value.Errorf("the member is there twice")
 			ok = false
@@ -103,20 +124,13 @@ func (t *template) readFunctions() bool {
 			return false
 		}
 		for _, m := range members.Members {
-			t.functions[strings.ToLower(name.Text+"."+m.Name)] = m.Value
+			t.functions[tree.Fold(name.Text+"."+m.Name)] = m.Value
 		}
 	}
 	return true
 }
 
-func foldMember(n *tree.Node, name string) *tree.Node {
-	for i := range n.Members {
-		if strings.EqualFold(n.Members[i].Name, name) {
-			return n.Members[i].Value
-		}
-	}
-	return nil
-}
+func foldMember(n *tree.Node, name string) *tree.Node { return n.Fold(name) }
 
 func cut(s string) string {
 	if len(s) > 128 {

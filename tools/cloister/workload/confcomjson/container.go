@@ -118,6 +118,7 @@ func readEnv(v shape.Value) workload.Env {
 			e.Value = *t
 		}
 	}
+	e.Value.Secret = e.Secret
 	if v.Get("regex").True() {
 		e.Strategy = "re2"
 	} else {
@@ -134,7 +135,9 @@ func checkEnv(v shape.Value, e workload.Env) {
 	switch e.Strategy {
 	case "", "string":
 	case "re2":
-		if _, err := regexp.Compile(e.Value.Value); err != nil {
+		if _, err := regexp.Compile(e.Value.Value); err != nil && e.Secret {
+			v.Errorf("the value, which is (secret), is no pattern")
+		} else if err != nil {
 			v.Errorf("the value is no pattern: %v", err)
 		}
 	default:
@@ -154,7 +157,7 @@ var mountSources = map[string]string{
 func readMount(v shape.Value, readOnly bool) workload.Mount {
 	m := workload.Mount{Destination: v.Get("mountPath").Known(), Type: "bind", Options: v.Get("options").KnownTexts(), Origin: v.Origin()}
 	kind := v.Get("mountType").Known()
-	source, ok := mountSources[strings.ToLower(kind)]
+	source, ok := mountSources[tree.Fold(kind)]
 	if !ok {
 		v.Errorf("got mountType %q, want azureFile, configMap, emptyDir, gitRepo or secret", cut(kind))
 	}

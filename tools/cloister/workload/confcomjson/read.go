@@ -9,6 +9,7 @@ import (
 	"github.com/cloister-cc/cloister/tools/cloister/workload"
 	"github.com/cloister-cc/cloister/tools/cloister/workload/jsontree"
 	"github.com/cloister-cc/cloister/tools/cloister/workload/shape"
+	"github.com/cloister-cc/cloister/tools/cloister/workload/tree"
 )
 
 // Read returns the one group of a configuration.
@@ -41,7 +42,7 @@ func Read(ctx context.Context, doc workload.Document) ([]workload.Group, error) 
 
 func readGroup(v shape.Value) workload.Group {
 	g := workload.Group{Platform: workload.ACI, Labels: v.Get("labels").Map(), Origin: v.Origin()}
-	switch scenario := v.Get("scenario"); strings.ToLower(scenario.Known()) {
+	switch scenario := v.Get("scenario"); tree.Fold(scenario.Known()) {
 	case "", "aci":
 	case "vn2":
 		g.Platform = workload.VirtualNode

@@ -69,7 +69,7 @@ func (v Value) want(ok bool) bool {
 		return true
 	}
 	got := v.node.Kind.String()
-	if v.node.Kind == tree.Number || v.node.Kind == tree.Bool {
+	if !v.node.Secret && (v.node.Kind == tree.Number || v.node.Kind == tree.Bool) {
 		got += " (" + v.node.Text + ")"
 	}
 	v.Errorf("got %s, want %s", got, wants[v.spec.kind])
@@ -107,7 +107,7 @@ func (v Value) checkObject() {
 		at := Value{reader: v.reader, node: m.Value, spec: v.spec.Find(m.Name, v.reader.Fold), path: join(v.path, m.Name)}
 		key := m.Name
 		if v.reader.Fold {
-			key = strings.ToLower(key)
+			key = tree.Fold(key)
 		}
 		if seen[key] {
 			at.Errorf("the member is there twice")

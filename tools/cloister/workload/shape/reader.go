@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/cloister-cc/cloister/tools/cloister/workload"
 	"github.com/cloister-cc/cloister/tools/cloister/workload/tree"
@@ -95,7 +94,7 @@ func (v Value) Get(name string) Value {
 		return out
 	}
 	for i := range v.node.Members {
-		if m := &v.node.Members[i]; m.Name == name || v.reader.Fold && strings.EqualFold(m.Name, name) {
+		if m := &v.node.Members[i]; m.Name == name || v.reader.Fold && tree.EqualFold(m.Name, name) {
 			out.node = m.Value
 			return out
 		}
@@ -121,7 +120,7 @@ func (v Value) Text() *workload.Text {
 	if !v.Is() {
 		return nil
 	}
-	t := workload.Text{Value: v.node.Text, Origin: v.Origin()}
+	t := workload.Text{Value: v.node.Text, Secret: v.node.Secret, Origin: v.Origin()}
 	if v.node.Kind == tree.Unknown || v.node.Pattern != "" {
 		t.Value, t.Wildcard = ".*", true
 		if v.reader.Exact && v.node.Pattern != "" {
@@ -147,6 +146,14 @@ func (v Value) Known() string {
 // Secret says that the value must not be shown.
 func (v Value) Secret() bool { return v.Is() && v.node.Secret }
 
+// Quote returns the value as errors show it; "(secret)" where it must not be shown.
+func (v Value) Quote() string {
+	if !v.Is() {
+		return `""`
+	}
+	return v.node.Quote()
+}
+
 // Texts returns an array of strings; nil where there is none, or none in it.
 func (v Value) Texts() []workload.Text {
 	if !v.Is() {
@@ -155,6 +162,7 @@ func (v Value) Texts() []workload.Text {
 	var out []workload.Text
 	for _, item := range v.Items() {
 		if t := item.Text(); t != nil {
+			t.Secret = t.Secret || v.node.Secret
 			out = append(out, *t)
 		}
 	}

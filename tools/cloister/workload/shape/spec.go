@@ -1,8 +1,6 @@
 package shape
 
 import (
-	"strings"
-
 	"github.com/cloister-cc/cloister/tools/cloister/workload"
 	"github.com/cloister-cc/cloister/tools/cloister/workload/tree"
 )
@@ -92,7 +90,7 @@ func (s *Spec) IsIgnored() bool { return s.kind == ignoredKind }
 // Find returns the member of a name, nil where the table has none.
 func (s *Spec) Find(name string, fold bool) *Spec {
 	for i := range s.members {
-		if s.members[i].Name == name || fold && strings.EqualFold(s.members[i].Name, name) {
+		if s.members[i].Name == name || fold && tree.EqualFold(s.members[i].Name, name) {
 			return &s.members[i]
 		}
 	}

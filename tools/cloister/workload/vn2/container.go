@@ -67,7 +67,7 @@ func execs(c shape.Value) []workload.Exec {
 			if w.Wildcard {
 				command.Errorf("the words are known in the cluster only")
 			}
-			x.Command = append(x.Command, w.Value)
+			x.Command, x.Secret = append(x.Command, w.Value), x.Secret || w.Secret
 		}
 		out = append(out, x)
 	}

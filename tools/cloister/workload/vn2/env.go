@@ -77,7 +77,8 @@ func (r *podReader) envFrom(e *environment, v shape.Value) {
 		if d.binary || strings.Contains(prefix+key, "=") {
 			ref.Errorf("key %q of %s %q is not a variable", cut(key), kind, cut(ref.Get("name").Known()))
 		}
-		e.put(workload.Env{Name: prefix + key, Value: workload.Text{Value: d.text, Origin: d.origin}, Secret: kind == "Secret", Origin: v.Origin()})
+		secret := kind == "Secret"
+		e.put(workload.Env{Name: prefix + key, Value: workload.Text{Value: d.text, Secret: secret, Origin: d.origin}, Secret: secret, Origin: v.Origin()})
 	}
 }
 
@@ -95,24 +96,15 @@ func (r *podReader) env(e *environment, v shape.Value) {
 		if !ok {
 			return
 		}
-		out.Value, out.Secret = text, from.Get("secretKeyRef").Is()
+		text.Secret = from.Get("secretKeyRef").Is()
+		out.Value, out.Secret = text, text.Secret
 	case value.Is():
 		out.Value = workload.Placeholder(expand(*value.Text(), e.get))
-		out.Secret = r.usesSecret(e, value.Known())
+		out.Secret = out.Value.Secret
 	default:
 		out.Value = workload.Text{Origin: v.Origin()}
 	}
 	e.put(out)
-}
-
-// usesSecret says whether a secret variable is expanded in a value.
-func (r *podReader) usesSecret(e *environment, value string) bool {
-	for _, v := range e.list {
-		if v.Secret && strings.Contains(value, "$("+v.Name+")") {
-			return true
-		}
-	}
-	return false
 }
 
 // valueFrom returns a value from elsewhere; false is no variable at all.
@@ -189,14 +181,16 @@ func expand(t workload.Text, get func(string) (workload.Text, bool)) workload.Te
 	return together(t, append(parts, workload.Text{Value: words}))
 }
 
-// together is the string of its parts, or a wildcard where one is.
+// together is the string of its parts, or a wildcard where one is; secret where a part is.
 func together(t workload.Text, parts []workload.Text) workload.Text {
-	out := workload.Text{Origin: t.Origin}
+	out := workload.Text{Secret: t.Secret, Origin: t.Origin}
 	for _, p := range parts {
-		if p.Wildcard {
-			return workload.Text{Value: ".*", Wildcard: true, Origin: t.Origin}
-		}
 		out.Value += p.Value
+		out.Wildcard = out.Wildcard || p.Wildcard
+		out.Secret = out.Secret || p.Secret
+	}
+	if out.Wildcard {
+		out.Value = ".*"
 	}
 	return out
 }

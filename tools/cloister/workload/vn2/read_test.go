@@ -141,6 +141,42 @@ func TestExpand(t *testing.T) {
 	}
 }
 
+// TestReadMarksSecrets: what is made of a Secret's value is secret, in variables and commands.
+func TestReadMarksSecrets(t *testing.T) {
+	groups, err := read(t, podText(`command: [/bin/app, $(PW), -u=$(USER), "$$(PW)", $(ALL_k), $(THERE)]
+    args: [$(BOTH)]
+    envFrom: [{prefix: ALL_, secretRef: {name: s}}]
+    env:
+    - {name: PW, valueFrom: {secretKeyRef: {name: s, key: k}}}
+    - {name: USER, value: admin}
+    - {name: BOTH, value: "$(USER):$(PW)"}
+    - {name: PLAIN, value: "$$(PW)"}
+    - {name: THERE, value: "here"}
+    - {name: ELSEWHERE, valueFrom: {secretKeyRef: {name: other, key: k}}}
+    - {name: WITH, value: "x$(ELSEWHERE)"}
+    livenessProbe: {exec: {command: [/bin/live, $(USER)]}}`, "")+"---\nkind: Secret\nmetadata: {name: s}\nstringData: {k: hunter2}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := groups[0].Containers[0]
+	for i, want := range []workload.Text{
+		{Value: "/bin/app"}, {Value: "hunter2", Secret: true}, {Value: "-u=admin"}, {Value: "$(PW)"}, {Value: "hunter2", Secret: true}, {Value: "here"}, {Value: "admin:hunter2", Secret: true},
+	} {
+		if got := slices.Concat(c.Entrypoint, c.Args)[i]; got.Value != want.Value || got.Secret != want.Secret {
+			t.Errorf("word %d: got %+v, want %+v", i, got, want)
+		}
+	}
+	secret := []string{"ALL_k", "PW", "BOTH", "ELSEWHERE", "WITH"}
+	for _, e := range c.Env {
+		if want := slices.Contains(secret, e.Name); e.Secret != want || e.Value.Secret != want {
+			t.Errorf("variable: got %+v, want secret %t", e, want)
+		}
+	}
+	if c.Exec[0].Secret {
+		t.Errorf("probe: got %+v, want nothing secret", c.Exec[0])
+	}
+}
+
 const policy = "bmV3IHBvbGljeQ=="
 
 // checkInsert writes a policy into each group: nothing else in what is read may change.

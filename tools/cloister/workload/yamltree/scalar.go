@@ -49,7 +49,7 @@ func number(n *tree.Node, y *yaml.Node) error {
 	if y.Value[0] != '.' && y.Value[0] != '-' && y.Value[0] != '+' && (y.Value[0] < '0' || y.Value[0] > '9') {
 		return nil
 	}
-	switch strings.ToLower(strings.TrimLeft(y.Value, "+-")) {
+	switch tree.Fold(strings.TrimLeft(y.Value, "+-")) {
 	case ".inf", ".nan":
 		return failf(y, "%s is not a number that JSON has", cut(y.Value))
 	}

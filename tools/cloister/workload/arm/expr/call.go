@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,7 +32,7 @@ type special struct {
 }
 
 func (e *evaluation) call(c *call) (*tree.Node, error) {
-	name := strings.ToLower(c.name)
+	name := tree.Fold(c.name)
 	if strings.Contains(name, ".") {
 		return e.user(c)
 	}
@@ -44,7 +45,7 @@ func (e *evaluation) call(c *call) (*tree.Node, error) {
 		}
 	case f.eval != nil:
 		if err = count(c, f.min, f.max); err == nil {
-			n, err = e.plain(f, c.args)
+			n, err = e.plain(name, f, c.args)
 		}
 	case deploymentTime[name] || strings.HasPrefix(name, "list") && len(name) > len("list"):
 		return Unknown(), nil
@@ -81,7 +82,7 @@ func (e *evaluation) all(args []Expr) ([]*tree.Node, error) {
 	return list, nil
 }
 
-func (e *evaluation) plain(f function, exprs []Expr) (*tree.Node, error) {
+func (e *evaluation) plain(name string, f function, exprs []Expr) (*tree.Node, error) {
 	args, err := e.all(exprs)
 	if err != nil {
 		return nil, err
@@ -97,14 +98,25 @@ func (e *evaluation) plain(f function, exprs []Expr) (*tree.Node, error) {
 			return tainted(Unknown(), args...), nil
 		}
 	}
+	if err := e.budget.Use(work(name, args)); err != nil {
+		return nil, err
+	}
 	n, err := f.eval(args)
 	if err != nil {
-		return nil, err
+		return nil, hidden(err, args...)
 	}
 	if err := e.budget.UseNode(n); err != nil {
 		return nil, err
 	}
 	return tainted(n, args...), nil
+}
+
+// hidden is an error that may show what it was computed of, which it must not where that is secret.
+func hidden(err error, of ...*tree.Node) error {
+	if errors.Is(err, ErrBudget) || errors.Is(err, ErrChain) || !slices.ContainsFunc(of, (*tree.Node).Hides) {
+		return err
+	}
+	return errors.New("a value that it is given is (secret) and none that it takes")
 }
 
 func (e *evaluation) user(c *call) (*tree.Node, error) {

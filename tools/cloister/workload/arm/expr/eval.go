@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,21 +15,38 @@ import (
 const (
 	maxSteps = 4_000_000
 	maxBytes = 64 << 20
+	maxChain = 256
 )
 
 // ErrBudget is the answer when a document asks for more than any real one does.
 var ErrBudget = errors.New("the template asks for more computing than is given to one")
 
-// Budget is what all evaluations of one document may use together.
-type Budget struct{ steps, bytes int }
+// ErrChain is the answer when values are made of values, and these of others, without an end in sight.
+var ErrChain = fmt.Errorf("variables and default values are made of each other, more than %d deep", maxChain)
 
-// Use counts a step that makes so many bytes.
+// Budget is what all evaluations of one document may use together.
+type Budget struct{ steps, bytes, chain int }
+
+// Enter begins a value that others are made of; Leave ends it.
+func (b *Budget) Enter() error {
+	if b.chain >= maxChain {
+		return ErrChain
+	}
+	b.chain++
+	return nil
+}
+
+// Leave ends what Enter began.
+func (b *Budget) Leave() { b.chain-- }
+
+// Use counts a step that makes so many bytes, or looks at so many.
 func (b *Budget) Use(bytes int) error {
-	b.steps++
-	b.bytes += bytes
-	if b.steps > maxSteps || b.bytes > maxBytes {
+	if b.steps >= maxSteps || bytes > maxBytes-b.bytes {
+		b.steps = maxSteps // what was refused once stays so
 		return ErrBudget
 	}
+	b.steps++
+	b.bytes += bytes
 	return nil
 }
 
@@ -93,7 +111,10 @@ func (e *evaluation) eval(x Expr) (*tree.Node, error) {
 		if err != nil {
 			return nil, err
 		}
-		return pickMember(of, x.name, x.safe)
+		if err := e.budget.Use(len(of.Members)); err != nil {
+			return nil, err
+		}
+		return pick(of, tree.Str(x.name), x.safe)
 	case *index:
 		of, err := e.eval(x.of)
 		if err != nil {
@@ -103,67 +124,68 @@ func (e *evaluation) eval(x Expr) (*tree.Node, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := e.budget.Use(len(of.Members)); err != nil {
+			return nil, err
+		}
 		return pick(of, i, x.safe)
 	}
 	return nil, fmt.Errorf("expression of type %T", x)
 }
 
-func pickMember(of *tree.Node, name string, safe bool) (*tree.Node, error) {
-	if of.Kind == tree.Unknown {
-		return tainted(Unknown(), of), nil
+// pick is value[index], by name or by number, or value.name. Of an object with a secret in it the other members are none.
+func pick(of, i *tree.Node, safe bool) (*tree.Node, error) {
+	var n *tree.Node
+	var err error
+	switch {
+	case of.Kind == tree.Unknown || i.Kind == tree.Unknown || i.Pattern != "":
+		n = Unknown()
+	case of.Kind == tree.Null && safe:
+		n = of
+	case i.Kind == tree.String:
+		n, err = pickMember(of, i, safe)
+	case of.Kind != tree.Array:
+		err = fmt.Errorf("element of %s, want an array", of.Kind)
+	default:
+		n, err = pickElement(of, i, safe)
 	}
-	if of.Kind == tree.Null && safe {
-		return of, nil
+	if err != nil {
+		return nil, err
 	}
+	return marked(n, of.Secret || i.Secret), nil
+}
+
+func pickMember(of, name *tree.Node, safe bool) (*tree.Node, error) {
 	if of.Kind != tree.Object {
-		return nil, fmt.Errorf("member %q of %s, want an object", cut(name), of.Kind)
+		return nil, fmt.Errorf("member %s of %s, want an object", name.Quote(), of.Kind)
 	}
-	if v := fold(of, name); v != nil {
-		return tainted(v, of), nil
+	if v := of.Fold(name.Text); v != nil {
+		return v, nil
 	}
 	if safe {
 		return &tree.Node{}, nil
 	}
-	return nil, fmt.Errorf("no member %q; there are %s", cut(name), names(of))
+	return nil, fmt.Errorf("no member %s; there are %s", name.Quote(), names(of))
 }
 
-// pick is value[index], by name or by number.
-func pick(of, i *tree.Node, safe bool) (*tree.Node, error) {
-	switch {
-	case of.Kind == tree.Unknown || i.Kind == tree.Unknown || i.Pattern != "":
-		return tainted(Unknown(), of), nil
-	case i.Kind == tree.String:
-		return pickMember(of, i.Text, safe)
-	case of.Kind == tree.Null && safe:
-		return of, nil
-	case of.Kind != tree.Array:
-		return nil, fmt.Errorf("element of %s, want an array", of.Kind)
-	}
+func pickElement(of, i *tree.Node, safe bool) (*tree.Node, error) {
 	n, err := whole(i)
 	if err != nil {
 		return nil, err
 	}
-	if n < 0 || n >= int64(len(of.Items)) {
-		if safe {
-			return &tree.Node{}, nil
-		}
-		return nil, fmt.Errorf("element %d of an array of %d", n, len(of.Items))
+	if n >= 0 && n < int64(len(of.Items)) {
+		return of.Items[n], nil
 	}
-	return tainted(of.Items[n], of), nil
-}
-
-// fold finds a member as the resource manager does, without regard to case.
-func fold(of *tree.Node, name string) *tree.Node {
-	for i := range of.Members {
-		if strings.EqualFold(of.Members[i].Name, name) {
-			return of.Members[i].Value
-		}
+	if safe {
+		return &tree.Node{}, nil
 	}
-	return nil
+	return nil, fmt.Errorf("element %s of an array of %d", strings.Trim(i.Quote(), `"`), len(of.Items))
 }
 
 func names(of *tree.Node) string {
-	if len(of.Members) == 0 {
+	switch {
+	case of.Secret:
+		return "(secret)"
+	case len(of.Members) == 0:
 		return "none"
 	}
 	var list []string
@@ -176,16 +198,19 @@ func names(of *tree.Node) string {
 	return strings.Join(list, ", ")
 }
 
-// tainted returns the value as a secret if any of those it came from is one.
+// tainted returns the value as a secret if any of those it came from is one, or has one in it, however deep. These were counted
+// with the budget before.
 func tainted(n *tree.Node, from ...*tree.Node) *tree.Node {
-	for _, f := range from {
-		if f.Secret && !n.Secret {
-			c := *n
-			c.Secret = true
-			return &c
-		}
+	return marked(n, !n.Secret && slices.ContainsFunc(from, (*tree.Node).Hides))
+}
+
+func marked(n *tree.Node, yes bool) *tree.Node {
+	if !yes || n.Secret {
+		return n
 	}
-	return n
+	c := *n
+	c.Secret = true
+	return &c
 }
 
 func whole(n *tree.Node) (int64, error) {
@@ -194,7 +219,7 @@ func whole(n *tree.Node) (int64, error) {
 	}
 	i, err := strconv.ParseInt(n.Text, 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("got %s, want a whole number of 64 bits", cut(n.Text))
+		return 0, fmt.Errorf("got %s, want a whole number of 64 bits", strings.Trim(n.Quote(), `"`))
 	}
 	return i, nil
 }

@@ -189,6 +189,7 @@ func evalFormat(a []*tree.Node) (*tree.Node, error) {
 		return nil, err
 	}
 	var parts []part
+	size := 0
 	for s != "" {
 		i := strings.IndexAny(s, "{}")
 		if i < 0 {
@@ -209,6 +210,9 @@ func evalFormat(a []*tree.Node) (*tree.Node, error) {
 		n, err := formatArgument(s[1:end], a[1:])
 		if err != nil {
 			return nil, err
+		}
+		if size += len(n.Text) + len(n.Pattern); size > maxBytes {
+			return nil, ErrBudget
 		}
 		parts = append(parts, part{value: n})
 		s = s[end+1:]
@@ -234,7 +238,7 @@ func formatArgument(spec string, args []*tree.Node) (*tree.Node, error) {
 	}
 	width, err := strconv.Atoi(strings.TrimPrefix(strings.ToUpper(form), "D"))
 	v, notWhole := whole(n)
-	if err != nil || width < 0 || width > 99 || !strings.EqualFold(form[:1], "D") || notWhole != nil {
+	if err != nil || width < 0 || width > 99 || !tree.EqualFold(form[:1], "D") || notWhole != nil {
 		return nil, fmt.Errorf("{%s}: of the forms only D of a whole number is understood", cut(spec))
 	}
 	if v < 0 {
@@ -267,7 +271,7 @@ func fromJSON(n *tree.Node) (*tree.Node, error) {
 	}
 	v, err := jsontree.Parse([]byte(s))
 	if err != nil {
-		return nil, fmt.Errorf("read %q: %w", cut(s), err)
+		return nil, fmt.Errorf("read %s: %w", n.Quote(), err)
 	}
 	return v, nil
 }
@@ -279,7 +283,7 @@ func fromBase64(n *tree.Node) (*tree.Node, error) {
 	}
 	raw, err := base64.StdEncoding.DecodeString(s)
 	if err != nil {
-		return nil, fmt.Errorf("decode %q: %w", cut(s), err)
+		return nil, fmt.Errorf("decode %s: %w", n.Quote(), err)
 	}
 	if !utf8.Valid(raw) {
 		return nil, errors.New("what is encoded is not UTF-8")
@@ -292,7 +296,7 @@ func evalBase64ToJSON(a []*tree.Node) (*tree.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fromJSON(n)
+	return fromJSON(tainted(n, a...))
 }
 
 // uriComponent escapes all but the unreserved characters of RFC 3986.
@@ -325,7 +329,7 @@ func evalURI(a []*tree.Node) (*tree.Node, error) {
 	scheme, rest, ok := strings.Cut(base, "://")
 	slash := strings.LastIndexByte(rest, '/')
 	if !ok || slash < 0 {
-		return nil, fmt.Errorf("base %q: want an absolute URI with a path", cut(base))
+		return nil, fmt.Errorf("base %s: want an absolute URI with a path", a[0].Quote())
 	}
 	return tree.Str(scheme + "://" + rest[:slash+1] + strings.TrimPrefix(relative, "/")), nil
 }

@@ -48,7 +48,7 @@ func evalContains(a []*tree.Node) (*tree.Node, error) {
 		return tree.Boolean(slices.ContainsFunc(of.Items, func(n *tree.Node) bool { return equal(n, what) })), nil
 	case tree.Object:
 		name, err := str(what)
-		return tree.Boolean(err == nil && fold(of, name) != nil), err
+		return tree.Boolean(err == nil && of.Fold(name) != nil), err
 	case tree.String:
 		s, err := text(what)
 		return tree.Boolean(strings.Contains(of.Text, s)), err
@@ -137,6 +137,7 @@ func evalCreateObject(a []*tree.Node) (*tree.Node, error) {
 		return nil, errors.New("a name without a value")
 	}
 	out := &tree.Node{Kind: tree.Object}
+	seen := map[string]bool{}
 	for i := 0; i < len(a); i += 2 {
 		if a[i].Kind == tree.Unknown || a[i].Pattern != "" {
 			return Unknown(), nil
@@ -145,85 +146,13 @@ func evalCreateObject(a []*tree.Node) (*tree.Node, error) {
 		if err != nil {
 			return nil, fmt.Errorf("name %d: %w", i/2, err)
 		}
-		if fold(out, name) != nil {
-			return nil, fmt.Errorf("member %q is there twice", cut(name))
+		if seen[tree.Fold(name)] {
+			return nil, fmt.Errorf("member %s is there twice", a[i].Quote())
 		}
+		seen[tree.Fold(name)] = true
 		out.Members = append(out.Members, tree.Member{Name: name, Value: a[i+1], Computed: true})
 	}
 	return out, nil
-}
-
-// evalUnion merges objects, also those in them, a later member over an earlier one; arrays are joined without repeating.
-func evalUnion(a []*tree.Node) (*tree.Node, error) {
-	out := a[0]
-	for _, n := range a {
-		if n.Kind != a[0].Kind || n.Kind != tree.Array && n.Kind != tree.Object {
-			return nil, fmt.Errorf("got %s and %s, want arrays or objects", a[0].Kind, n.Kind)
-		}
-	}
-	if out.Kind == tree.Array {
-		joined := &tree.Node{Kind: tree.Array}
-		for _, n := range a {
-			for _, item := range n.Items {
-				if !item.Known() {
-					return Unknown(), nil
-				}
-				if !slices.ContainsFunc(joined.Items, func(o *tree.Node) bool { return equal(o, item) }) {
-					joined.Items = append(joined.Items, item)
-				}
-			}
-			if len(joined.Items) > maxRange {
-				return nil, ErrBudget
-			}
-		}
-		return joined, nil
-	}
-	for _, n := range a[1:] {
-		out = merge(out, n)
-	}
-	return out, nil
-}
-
-func merge(a, b *tree.Node) *tree.Node {
-	out := &tree.Node{Kind: tree.Object, Members: slices.Clone(a.Members)}
-	for _, m := range b.Members {
-		i := slices.IndexFunc(out.Members, func(o tree.Member) bool { return strings.EqualFold(o.Name, m.Name) })
-		switch {
-		case i < 0:
-			out.Members = append(out.Members, m)
-		case out.Members[i].Value.Kind == tree.Object && m.Value.Kind == tree.Object:
-			out.Members[i].Value = merge(out.Members[i].Value, m.Value)
-		default:
-			out.Members[i].Value = m.Value
-		}
-	}
-	return out
-}
-
-func evalIntersection(a []*tree.Node) (*tree.Node, error) {
-	for _, n := range a {
-		if n.Kind != a[0].Kind || n.Kind != tree.Array && n.Kind != tree.Object {
-			return nil, fmt.Errorf("got %s and %s, want arrays or objects", a[0].Kind, n.Kind)
-		}
-	}
-	out := &tree.Node{Kind: a[0].Kind}
-	for _, item := range a[0].Items {
-		if everywhere(a[1:], func(n *tree.Node) bool {
-			return slices.ContainsFunc(n.Items, func(o *tree.Node) bool { return equal(o, item) })
-		}) {
-			out.Items = append(out.Items, item)
-		}
-	}
-	for _, m := range a[0].Members {
-		if everywhere(a[1:], func(n *tree.Node) bool { o := fold(n, m.Name); return o != nil && equal(o, m.Value) }) {
-			out.Members = append(out.Members, m)
-		}
-	}
-	return out, nil
-}
-
-func everywhere(list []*tree.Node, f func(*tree.Node) bool) bool {
-	return !slices.ContainsFunc(list, func(n *tree.Node) bool { return !f(n) })
 }
 
 func evalFlatten(a []*tree.Node) (*tree.Node, error) {
@@ -248,11 +177,20 @@ func sortedMembers(n *tree.Node) ([]tree.Member, error) {
 	if n.Kind != tree.Object {
 		return nil, fmt.Errorf("got %s, want an object", n.Kind)
 	}
-	list := slices.Clone(n.Members)
-	slices.SortStableFunc(list, func(a, b tree.Member) int {
-		return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name))
-	})
-	return list, nil
+	type keyed struct {
+		key    string
+		member tree.Member
+	}
+	list := make([]keyed, len(n.Members))
+	for i, m := range n.Members {
+		list[i] = keyed{tree.Fold(m.Name), m}
+	}
+	slices.SortStableFunc(list, func(a, b keyed) int { return strings.Compare(a.key, b.key) })
+	out := make([]tree.Member, len(list))
+	for i := range list {
+		out[i] = list[i].member
+	}
+	return out, nil
 }
 
 func evalItems(a []*tree.Node) (*tree.Node, error) {
@@ -273,31 +211,6 @@ func evalObjectKeys(a []*tree.Node) (*tree.Node, error) {
 		out.Items = append(out.Items, tree.Str(m.Name))
 	}
 	return out, err
-}
-
-// evalShallowMerge puts the members of later objects in place of those of earlier ones.
-func evalShallowMerge(a []*tree.Node) (*tree.Node, error) {
-	if a[0].Kind != tree.Array {
-		return nil, fmt.Errorf("got %s, want an array", a[0].Kind)
-	}
-	out := &tree.Node{Kind: tree.Object}
-	for _, n := range a[0].Items {
-		switch n.Kind {
-		case tree.Unknown:
-			return Unknown(), nil
-		case tree.Object:
-		default:
-			return nil, fmt.Errorf("got %s in the array, want objects", n.Kind)
-		}
-		for _, m := range n.Members {
-			if i := slices.IndexFunc(out.Members, func(o tree.Member) bool { return strings.EqualFold(o.Name, m.Name) }); i >= 0 {
-				out.Members[i].Value = m.Value
-			} else {
-				out.Members = append(out.Members, m)
-			}
-		}
-	}
-	return out, nil
 }
 
 // evalTryGet follows names and numbers into a value; where one leads nowhere it is null.

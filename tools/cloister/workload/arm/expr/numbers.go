@@ -103,7 +103,7 @@ func evalInt(a []*tree.Node) (*tree.Node, error) {
 	if a[0].Kind == tree.String {
 		n, err := strconv.ParseInt(strings.TrimSpace(a[0].Text), 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("%q is not a whole number", cut(a[0].Text))
+			return nil, fmt.Errorf("%s is not a whole number", a[0].Quote())
 		}
 		return integer(n), nil
 	}
@@ -115,9 +115,9 @@ func evalBool(a []*tree.Node) (*tree.Node, error) {
 	switch n := a[0]; {
 	case n.Kind == tree.Bool:
 		return n, nil
-	case n.Kind == tree.String && strings.EqualFold(n.Text, "true"):
+	case n.Kind == tree.String && tree.EqualFold(n.Text, "true"):
 		return tree.Boolean(true), nil
-	case n.Kind == tree.String && strings.EqualFold(n.Text, "false"):
+	case n.Kind == tree.String && tree.EqualFold(n.Text, "false"):
 		return tree.Boolean(false), nil
 	case n.Kind == tree.Number:
 		return tree.Boolean(strings.Trim(n.Text, "-0") != ""), nil

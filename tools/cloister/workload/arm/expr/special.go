@@ -3,7 +3,6 @@ package expr
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/cloister-cc/cloister/tools/cloister/workload/tree"
 )
@@ -29,31 +28,36 @@ func init() {
 }
 
 // nameArgument evaluates an argument that must be a known name.
-func nameArgument(e *evaluation, x Expr) (string, error) {
+func nameArgument(e *evaluation, x Expr) (*tree.Node, error) {
 	n, err := e.eval(x)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if n.Kind != tree.String || n.Pattern != "" {
-		return "", fmt.Errorf("the name is %s, want a string that is known", n.Kind)
+		return nil, fmt.Errorf("the name is %s, want a string that is known", n.Kind)
 	}
-	return n.Text, nil
+	return n, nil
+}
+
+// named is what a name stands for; with a secret name that is a secret, and so is what is wrong with it.
+func named(e *evaluation, x Expr, f func(name string) (*tree.Node, error)) (*tree.Node, error) {
+	name, err := nameArgument(e, x)
+	if err != nil {
+		return nil, err
+	}
+	n, err := f(name.Text)
+	if err != nil {
+		return nil, hidden(err, name)
+	}
+	return marked(n, name.Secret), nil
 }
 
 func evalParameters(e *evaluation, args []Expr) (*tree.Node, error) {
-	name, err := nameArgument(e, args[0])
-	if err != nil {
-		return nil, err
-	}
-	return e.scope.Parameter(name)
+	return named(e, args[0], e.scope.Parameter)
 }
 
 func evalVariables(e *evaluation, args []Expr) (*tree.Node, error) {
-	name, err := nameArgument(e, args[0])
-	if err != nil {
-		return nil, err
-	}
-	return e.scope.Variable(name)
+	return named(e, args[0], e.scope.Variable)
 }
 
 // evalCopyIndex takes (), (offset), (loop) and (loop, offset).
@@ -62,6 +66,7 @@ func evalCopyIndex(e *evaluation, args []Expr) (*tree.Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	secrets := list
 	var loop string
 	if len(list) > 0 && list[0].Kind == tree.String {
 		loop, list = list[0].Text, list[1:]
@@ -74,9 +79,9 @@ func evalCopyIndex(e *evaluation, args []Expr) (*tree.Node, error) {
 	}
 	n, err := e.scope.CopyIndex(loop)
 	if err != nil {
-		return nil, err
+		return nil, hidden(err, secrets...)
 	}
-	return integer(n + offset), nil
+	return tainted(integer(n+offset), secrets...), nil
 }
 
 // truth returns "true", "false" or, where it is not known, "".
@@ -100,9 +105,11 @@ func evalIf(e *evaluation, args []Expr) (*tree.Node, error) {
 	case err != nil:
 		return nil, fmt.Errorf("condition: %w", err)
 	case known == "true":
-		return e.eval(args[1])
+		n, err := e.eval(args[1])
+		return taintedBy(n, err, condition)
 	case known == "false":
-		return e.eval(args[2])
+		n, err := e.eval(args[2])
+		return taintedBy(n, err, condition)
 	}
 	one, err := e.eval(args[1])
 	if err != nil {
@@ -112,43 +119,61 @@ func evalIf(e *evaluation, args []Expr) (*tree.Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, n := range []*tree.Node{one, other} {
+		if err := e.budget.UseNode(n); err != nil {
+			return nil, err
+		}
+	}
 	if one.Known() && tree.Equal(one, other) {
-		return tainted(one, other), nil
+		return tainted(one, condition, other), nil
 	}
 	return tainted(Unknown(), condition, one, other), nil
 }
 
+func taintedBy(n *tree.Node, err error, from ...*tree.Node) (*tree.Node, error) {
+	if err != nil {
+		return nil, err
+	}
+	return tainted(n, from...), nil
+}
+
 // junction is and (stops at false) and or (stops at true).
 func junction(e *evaluation, args []Expr, stop string) (*tree.Node, error) {
-	unknown := false
+	unknown, secret := false, false
 	for _, a := range args {
 		n, err := e.eval(a)
 		if err != nil {
 			return nil, err
 		}
+		secret = secret || n.Secret
 		known, err := truth(n)
 		if err != nil {
 			return nil, err
 		}
 		if known == stop {
-			return n, nil
+			return marked(n, secret), nil
 		}
 		unknown = unknown || known == ""
 	}
 	if unknown {
-		return Unknown(), nil
+		return marked(Unknown(), secret), nil
 	}
-	return tree.Boolean(stop == "false"), nil
+	return marked(tree.Boolean(stop == "false"), secret), nil
 }
 
 func evalCoalesce(e *evaluation, args []Expr) (*tree.Node, error) {
+	secret := false
 	for _, a := range args {
 		n, err := e.eval(a)
-		if err != nil || n.Kind != tree.Null {
-			return n, err
+		if err != nil {
+			return nil, err
 		}
+		if n.Kind != tree.Null {
+			return marked(n, secret), nil
+		}
+		secret = secret || n.Secret
 	}
-	return &tree.Node{}, nil
+	return marked(&tree.Node{}, secret), nil
 }
 
 func evalLambdaVariables(e *evaluation, args []Expr) (*tree.Node, error) {
@@ -157,17 +182,20 @@ func evalLambdaVariables(e *evaluation, args []Expr) (*tree.Node, error) {
 		return nil, err
 	}
 	for i := len(e.locals) - 1; i >= 0; i-- {
-		if strings.EqualFold(e.locals[i].name, name) {
-			return e.locals[i].value, nil
+		if tree.EqualFold(e.locals[i].name, name.Text) {
+			return marked(e.locals[i].value, name.Secret), nil
 		}
 	}
-	return nil, fmt.Errorf("no lambda around has an argument %q", cut(name))
+	return nil, fmt.Errorf("no lambda around has an argument %s", name.Quote())
 }
 
-// each calls a lambda for the elements of an array; the array is nil where it is not known.
+// each calls a lambda for the elements of an array, unless it is not known.
 func (e *evaluation) each(args []Expr, f func(item, result *tree.Node) error) (*tree.Node, error) {
 	list, err := e.eval(args[0])
 	if err != nil || list.Kind == tree.Unknown {
+		return list, err
+	}
+	if err := e.budget.UseNode(list); err != nil {
 		return nil, err
 	}
 	params, body, err := e.lambda(args[1])
@@ -175,11 +203,11 @@ func (e *evaluation) each(args []Expr, f func(item, result *tree.Node) error) (*
 		return nil, errors.Join(errors.New("want an array and a lambda of one argument or two"), err)
 	}
 	for i, item := range list.Items {
-		n, err := e.body(body, params, tainted(item, list), integer(int64(i)))
+		n, err := e.body(body, params, marked(item, list.Secret), integer(int64(i)))
 		if err != nil {
 			return nil, err
 		}
-		if err := f(item, n); err != nil {
+		if err := f(marked(item, list.Secret), n); err != nil {
 			return nil, err
 		}
 	}
@@ -189,7 +217,7 @@ func (e *evaluation) each(args []Expr, f func(item, result *tree.Node) error) (*
 // lambda takes a lambda of one to three arguments apart.
 func (e *evaluation) lambda(x Expr) ([]string, Expr, error) {
 	l, ok := x.(*call)
-	if !ok || !strings.EqualFold(l.name, "lambda") || len(l.args) < 2 || len(l.args) > 4 {
+	if !ok || !tree.EqualFold(l.name, "lambda") || len(l.args) < 2 || len(l.args) > 4 {
 		return nil, nil, errors.New("no lambda")
 	}
 	last := len(l.args) - 1
@@ -199,7 +227,7 @@ func (e *evaluation) lambda(x Expr) ([]string, Expr, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		params = append(params, name)
+		params = append(params, name.Text)
 	}
 	return params, l.args[last], nil
 }
@@ -218,26 +246,32 @@ func evalMap(e *evaluation, args []Expr) (*tree.Node, error) {
 		out.Items = append(out.Items, result)
 		return nil
 	})
-	if list == nil || err != nil {
-		return Unknown(), err
+	if err != nil {
+		return nil, err
+	}
+	if list.Kind == tree.Unknown {
+		out = Unknown()
 	}
 	return tainted(out, list), nil
 }
 
 func evalFilter(e *evaluation, args []Expr) (*tree.Node, error) {
-	out, unknown := &tree.Node{Kind: tree.Array}, false
+	out, unknown, secret := &tree.Node{Kind: tree.Array}, false, false
 	list, err := e.each(args, func(item, result *tree.Node) error {
 		known, err := truth(result)
 		if known == "true" {
 			out.Items = append(out.Items, item)
 		}
-		unknown = unknown || known == ""
+		unknown, secret = unknown || known == "", secret || result.Secret
 		return err
 	})
-	if list == nil || unknown || err != nil {
-		return Unknown(), err
+	if err != nil {
+		return nil, err
 	}
-	return tainted(out, list), nil
+	if unknown || list.Kind == tree.Unknown {
+		out = Unknown()
+	}
+	return tainted(marked(out, secret), list), nil
 }
 
 // evalReduce calls a lambda of the value so far and the next element.
@@ -247,26 +281,32 @@ func evalReduce(e *evaluation, args []Expr) (*tree.Node, error) {
 		return nil, err
 	}
 	value, err := e.eval(args[1])
-	if err != nil || list.Kind == tree.Unknown {
-		return Unknown(), err
+	if err != nil {
+		return nil, err
+	}
+	if list.Kind == tree.Unknown {
+		return marked(tainted(Unknown(), value), list.Secret), nil
+	}
+	if err := e.budget.UseNode(list); err != nil {
+		return nil, err
 	}
 	params, body, err := e.lambda(args[2])
 	if list.Kind != tree.Array || err != nil || len(params) < 2 {
 		return nil, errors.Join(errors.New("want an array, a value and a lambda of two arguments or three"), err)
 	}
 	for i, item := range list.Items {
-		if value, err = e.body(body, params, value, tainted(item, list), integer(int64(i))); err != nil {
+		if value, err = e.body(body, params, value, marked(item, list.Secret), integer(int64(i))); err != nil {
 			return nil, err
 		}
 	}
-	return value, nil
+	return tainted(value, list), nil
 }
 
 // evalToObject makes an object of an array by a lambda for the names and one, or none, for the values.
 func evalToObject(e *evaluation, args []Expr) (*tree.Node, error) {
 	list, err := e.eval(args[0])
 	if err != nil || list.Kind == tree.Unknown {
-		return Unknown(), err
+		return list, err
 	}
 	var names []*tree.Node
 	if _, err := e.each(args[:2], func(_, name *tree.Node) error { names = append(names, name); return nil }); err != nil {
@@ -281,7 +321,11 @@ func evalToObject(e *evaluation, args []Expr) (*tree.Node, error) {
 	}
 	var members []*tree.Node
 	for i, name := range names {
-		members = append(members, name, tainted(values[i], list))
+		members = append(members, name, marked(values[i], list.Secret))
 	}
-	return evalCreateObject(members)
+	out, err := evalCreateObject(members)
+	if err != nil {
+		return nil, hidden(err, names...)
+	}
+	return tainted(out, append(names, list)...), nil
 }

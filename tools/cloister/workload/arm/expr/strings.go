@@ -72,20 +72,34 @@ func evalSplit(a []*tree.Node) (*tree.Node, error) {
 			by = append(by, t)
 		}
 	}
-	out := &tree.Node{Kind: tree.Array}
-	for {
-		at, size := -1, 0
-		for _, d := range by {
-			if i := strings.Index(s, d); i >= 0 && (at < 0 || i < at) {
-				at, size = i, len(d)
+	return &tree.Node{Kind: tree.Array, Items: splitBy(s, by)}, nil
+}
+
+// splitBy looks for each delimiter once from where it was found before.
+func splitBy(s string, by []string) []*tree.Node {
+	next := make([]int, len(by)) // where each is found; len(s) is nowhere
+	for i := range next {
+		next[i] = -1
+	}
+	var out []*tree.Node
+	for start := 0; ; {
+		at, size := len(s), 0
+		for i, d := range by {
+			if next[i] < start {
+				next[i] = len(s)
+				if found := strings.Index(s[start:], d); found >= 0 {
+					next[i] = start + found
+				}
+			}
+			if next[i] < at {
+				at, size = next[i], len(d)
 			}
 		}
-		if at < 0 {
-			out.Items = append(out.Items, tree.Str(s))
-			return out, nil
+		out = append(out, tree.Str(s[start:at]))
+		if at == len(s) {
+			return out
 		}
-		out.Items = append(out.Items, tree.Str(s[:at]))
-		s = s[at+size:]
+		start = at + size
 	}
 }
 

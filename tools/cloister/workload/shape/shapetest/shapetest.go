@@ -156,7 +156,7 @@ func each(n *tree.Node, path []string, f func(object *tree.Node, name string) []
 		return out
 	}
 	for i, m := range n.Members {
-		if name != "*" && !strings.EqualFold(m.Name, name) || len(path) == 1 {
+		if name != "*" && !tree.EqualFold(m.Name, name) || len(path) == 1 {
 			continue
 		}
 		if !list {
@@ -184,7 +184,7 @@ func replaced(n *tree.Node, i int, v *tree.Node) *tree.Node {
 
 func find(n *tree.Node, name string) *tree.Node {
 	for _, m := range n.Members {
-		if strings.EqualFold(m.Name, name) {
+		if tree.EqualFold(m.Name, name) {
 			return m.Value
 		}
 	}
@@ -194,7 +194,7 @@ func find(n *tree.Node, name string) *tree.Node {
 func without(n *tree.Node, name string) *tree.Node {
 	out := &tree.Node{Kind: tree.Object}
 	for _, m := range n.Members {
-		if !strings.EqualFold(m.Name, name) {
+		if !tree.EqualFold(m.Name, name) {
 			out.Members = append(out.Members, m)
 		}
 	}
