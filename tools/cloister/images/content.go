@@ -42,7 +42,7 @@ func (r *Resolver) Content(ctx context.Context, img *Image) ([]func() (io.ReadCl
 	var out []func() (io.ReadCloser, error)
 	for _, l := range c.layers {
 		out = append(out, func() (io.ReadCloser, error) {
-			stored, err := l.from.open(ctx, l.blob)
+			stored, err := l.open(ctx)
 			if err != nil {
 				return nil, err
 			}

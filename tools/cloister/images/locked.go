@@ -59,6 +59,9 @@ func (r *Resolver) fromLock(ctx context.Context, text, key string, e *lockEntry)
 	if err := r.compare(ctx, ref, e, c); err != nil {
 		return nil, err
 	}
+	if err := r.againstCache(ref, e, c); err != nil {
+		return nil, err
+	}
 	if !needed {
 		return e.image(text, r.platform), nil
 	}
@@ -91,12 +94,12 @@ func (r *Resolver) onlyLocked(ctx context.Context, text string, e *lockEntry, la
 	return img, nil
 }
 
-// compare tells whether a candidate is the image of an entry: by manifest digest; else by what decides about its policy,
-// configuration and diff ids (an archive has the same image under another manifest); else, for entries with nothing but
-// roots, by the roots.
+// compare tells whether a candidate is the image of an entry: by manifest digest, with which everything else that the entry
+// tells must agree; else by what decides about its policy, configuration and diff ids (an archive has the same image under
+// another manifest); else, for entries with nothing but roots, by the roots.
 func (r *Resolver) compare(ctx context.Context, ref reference, e *lockEntry, c *candidate) error {
 	if e.Manifest != "" && e.Manifest == c.digest {
-		return nil
+		return r.contradiction(ref, e, c)
 	}
 	ids := e.diffIDs()
 	changed := &ChangedError{Reference: ref.text, Lock: r.opts.Lock, Old: e.Manifest, New: c.digest, Place: c.place}

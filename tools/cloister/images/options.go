@@ -47,7 +47,8 @@ type Options struct {
 	// Cache is the directory of known roots; "" is cloister/roots in the user's cache directory, "-" is none.
 	Cache string
 
-	// Verify checks the signatures of an image before its roots are used; nil asks for none.
+	// Verify checks the signatures of an image before its roots are used; nil asks for none. With it, and without Locked, the
+	// roots of a lock file count only if the image's layers give the same.
 	Verify func(ctx context.Context, r SignatureRequest) ([]Signer, error)
 	// Progress is told of each layer that is read. It is called from several goroutines and must not block.
 	Progress func(Progress)

@@ -172,7 +172,7 @@ func (r *Resolver) resolve(ctx context.Context, text string) (*Image, error) {
 }
 
 // take checks an image's signatures, finds its roots and notes it for the lock file. old is the entry of the same image, whose
-// roots need not be found again.
+// roots need not be found again, unless signatures are required: nobody signed the lock file.
 func (r *Resolver) take(ctx context.Context, ref reference, key string, c *candidate, old *lockEntry) (*Image, error) {
 	img := &Image{Reference: ref.text, Digest: c.digest, Platform: c.config.doc.platform().String(), Config: c.config.doc.Config}
 	if old != nil {
@@ -188,17 +188,40 @@ func (r *Resolver) take(ctx context.Context, ref reference, key string, c *candi
 		}
 		img.Signers = signers
 	}
-	var err error
-	if img.Layers, err = r.layers(ctx, ref.text, c, r.lacking(old)); err != nil {
+	if err := r.fillRoots(ctx, ref, c, old, img); err != nil {
 		return nil, err
-	}
-	if old != nil {
-		old.complete(img)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.renewed[key] = entryOf(img, c.config)
 	return img, nil
+}
+
+func (r *Resolver) fillRoots(ctx context.Context, ref reference, c *candidate, old *lockEntry, img *Image) (err error) {
+	formats := r.lacking(old)
+	if r.opts.Verify != nil {
+		formats = r.allFormats(old)
+	}
+	if img.Layers, err = r.layers(ctx, ref.text, c, formats); err != nil || old == nil {
+		return err
+	}
+	if r.opts.Verify != nil {
+		return r.againstLayers(ref, old, c, img.Layers)
+	}
+	old.complete(img)
+	return nil
+}
+
+// allFormats are the wanted formats and those that an entry has.
+func (r *Resolver) allFormats(e *lockEntry) []layer.Format {
+	out := slices.Clone(r.formats)
+	for _, f := range []layer.Format{layer.Ext4, layer.EROFS} {
+		if e != nil && len(e.roots(f)) > 0 && !slices.Contains(out, f) {
+			out = append(out, f)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // lacking are the wanted formats whose roots an entry does not have; all of them without an entry.

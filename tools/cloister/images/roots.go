@@ -95,7 +95,7 @@ func broken(err error) bool {
 }
 
 func (r *Resolver) readOnce(ctx context.Context, reference string, l layerBlob, formats []layer.Format) (map[layer.Format]string, error) {
-	rc, err := l.from.open(ctx, l.blob)
+	rc, err := l.open(ctx)
 	if err != nil {
 		return nil, err
 	}

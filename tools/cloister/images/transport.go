@@ -1,14 +1,12 @@
 package images
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
@@ -17,8 +15,8 @@ import (
 type guard struct {
 	http  *http.Transport
 	plain []string // hosts that may be spoken to without TLS
-	// patience is how long a connection may be silent.
-	patience time.Duration
+	// limit is how slow an answer may be.
+	limit func(what string, layer bool) pace
 }
 
 func newGuard(plain []string) (*guard, error) {
@@ -28,41 +26,31 @@ func newGuard(plain []string) (*guard, error) {
 	}
 	t := base.Clone()
 	t.DisableCompression = true // a blob's bytes are the ones that its digest names
-	g := &guard{http: t, plain: plain, patience: 2 * time.Minute}
-	dial := t.DialContext
-	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		c, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return &impatient{c, g.patience}, nil
-	}
-	return g, nil
+	return &guard{http: t, plain: plain, limit: paceOf}, nil
 }
 
-// impatient is a connection on which silence is an error: a registry that stops within a layer would hold us for ever.
-type impatient struct {
-	net.Conn
-	patience time.Duration
-}
-
-func (c *impatient) Read(p []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(c.patience)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Read(p)
-}
-
-// RoundTrip refuses to speak without TLS: a token or a manifest by tag is anybody's on such a way.
+// RoundTrip refuses to speak without TLS: a token or a manifest by tag is anybody's on such a way. An answer that drips would
+// hold us for ever: it ends with a slowError.
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" && !loopback(req.URL.Hostname()) && !slices.Contains(g.plain, req.URL.Host) {
 		return nil, fmt.Errorf("%s would be asked without TLS (--plain-http with this host allows it)", quote(req.URL.Host))
 	}
-	resp, err := g.http.RoundTrip(req)
-	if err == nil && (strings.Contains(req.URL.Path, "/manifests/") || strings.Contains(req.URL.Path, "/referrers/")) {
+	w, req := watch(req, g.limit)
+	var resp *http.Response
+	if _, err := w.during(func() (_ int, err error) {
+		resp, err = g.http.RoundTrip(req)
+		return 0, err
+	}); err != nil {
+		if resp != nil {
+			resp.Body.Close()
+		}
+		return nil, err
+	}
+	w.ReadCloser, resp.Body = resp.Body, w
+	if strings.Contains(req.URL.Path, "/manifests/") || strings.Contains(req.URL.Path, "/referrers/") {
 		resp.Body = &boundedBody{resp.Body, maxManifest}
 	}
-	return resp, err
+	return resp, nil
 }
 
 func loopback(host string) bool {

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // A connection that breaks within a layer is tried again; it counts only when all of it is right.
@@ -67,37 +66,6 @@ func TestGuardRefusesPlainHTTP(t *testing.T) {
 	})
 	if err := findErr(t, Options{Registry: true}, ref); !strings.Contains(err.Error(), "without TLS") {
 		t.Errorf("got %v, want that the redirect is refused", err)
-	}
-}
-
-// A registry that falls silent within a layer does not hold us.
-func TestRegistrySilence(t *testing.T) {
-	r := newRegistry(t)
-	img := newImage(t, "base", "app")
-	ref := r.push(t, "web:1", img)
-	layer1 := must(img.Manifest())(t).Layers[1].Digest.String()
-	var silences atomic.Int32
-	r.intercept(func(w http.ResponseWriter, req *http.Request) bool {
-		if !strings.HasSuffix(req.URL.Path, "/blobs/"+layer1) {
-			return false
-		}
-		silences.Add(1)
-		w.Header().Set("Content-Length", "1000")
-		must(0, http.NewResponseController(w).Flush())(t)
-		<-req.Context().Done()
-		return true
-	})
-	src := open(t, Options{Registry: true})
-	reg, ok := src.others[0].(*registries)
-	if !ok {
-		t.Fatalf("got %T", src.others[0])
-	}
-	reg.guard.patience = 300 * time.Millisecond
-	if _, err := src.Image(t.Context(), ref); err == nil || !strings.Contains(err.Error(), "timeout") {
-		t.Errorf("got %v, want a time-out", err)
-	}
-	if n := silences.Load(); n != tries {
-		t.Errorf("got %d tries, want %d", n, tries)
 	}
 }
 
