@@ -65,7 +65,7 @@ type Limits struct {
 	// Ratio is how many bytes one compressed byte may become, counted once 256 MiB came out; default 1,200: gzip cannot do
 	// more than 1,032, a hostile zstd frame 30,000.
 	Ratio int64
-	// Entries is how many entries the tar may have; default 1,048,576. Each costs memory, some 500 bytes.
+	// Entries is how many entries the tar may have; default 1,048,576. Each costs memory, in ext4 some 1,100 bytes.
 	Entries int
 	// Inline is how many bytes of inodes, names and small files an EROFS image may have: go-erofs makes them in memory;
 	// default 1 GiB.

@@ -168,7 +168,7 @@ func (b *builder) image(ctx context.Context, reference string) (*images.Image, e
 	}
 	i, err := b.source.Image(ctx, reference)
 	if err != nil {
-		return nil, fmt.Errorf("image %.200q: %w", reference, err)
+		return nil, err // a source's errors name the image
 	}
 	if p := i.Platform; p != "" && !strings.HasPrefix(p, "linux/amd64") {
 		return nil, fmt.Errorf("image %.200q is for %.40q, want linux/amd64", reference, p)

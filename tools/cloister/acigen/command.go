@@ -23,25 +23,28 @@ const (
 func (t *translation) command(e *Container) error {
 	c, config := t.c, t.image.Config
 	var argv []workload.Text
-	var image []string // in front of argv
+	var first []string // of the image, in front of argv
 	switch {
 	case c.Command != nil:
 		argv = c.Command
 	case c.Entrypoint != nil:
 		argv = slices.Concat(c.Entrypoint, c.Args)
 	case c.Args != nil:
-		image, argv = config.Entrypoint, c.Args
+		first, argv = config.Entrypoint, c.Args
 	default:
-		image = slices.Concat(config.Entrypoint, config.Cmd)
+		first = slices.Concat(config.Entrypoint, config.Cmd)
 	}
+	e.Command = slices.Clone(first)
+	shown := slices.Clone(first)
 	for _, a := range argv {
 		if a.Wildcard {
-			return fmt.Errorf("argument %q (%s) is not known before deployment; policies name commands exactly", a.Value, originText(a.Origin))
+			return fmt.Errorf("argument %q (%s) is not known before deployment; policies name commands exactly", shownText(a), originText(a.Origin))
 		}
-	}
-	e.Command = slices.Clone(image)
-	for _, a := range argv {
+		if a.Secret {
+			t.written(index("command", len(e.Command)))
+		}
 		e.Command = append(e.Command, a.Value)
+		shown = append(shown, shownText(a))
 	}
 	source, at := FromImage, imageAt(t.image, "Entrypoint, Cmd")
 	if len(argv) > 0 {
@@ -53,7 +56,7 @@ func (t *translation) command(e *Container) error {
 		t.explain("command", "null", source, at)
 		return nil
 	}
-	t.explain("command", show(e.Command), source, at)
+	t.explain("command", show(shown), source, at)
 	return nil
 }
 
@@ -64,24 +67,35 @@ func (t *translation) exec(e *Container) error {
 		if len(x.Command) == 0 {
 			return fmt.Errorf("%s: the command is empty", originText(x.Origin))
 		}
-		t.process(e, defaults.Process{Command: x.Command, Signals: empty(slices.Clone(x.Signals))}, FromTemplate, originText(x.Origin))
+		p := fromTemplate(defaults.Process{Command: x.Command, Signals: empty(slices.Clone(x.Signals))}, x.Origin)
+		p.secret = x.Secret
+		t.process(e, p)
 	}
 	if t.o.Debug {
 		for i, p := range t.defaults.Debug {
-			t.process(e, defaults.Process{Command: p.Command, Signals: empty(p.Signals)}, FromOption, "debug mode, "+t.defaultsAt(index("debug_exec_processes", i)))
+			t.process(e, sourced[defaults.Process]{
+				value: defaults.Process{Command: p.Command, Signals: empty(p.Signals)}, source: FromOption,
+				place: "debug mode, " + t.defaultsAt(index("debug_exec_processes", i)),
+			})
 		}
 	}
 	return nil
 }
 
-func (t *translation) process(e *Container, p defaults.Process, source, at string) {
+func (t *translation) process(e *Container, p sourced[defaults.Process]) {
 	same := func(other defaults.Process) bool {
-		return slices.Equal(other.Command, p.Command) && slices.Equal(other.Signals, p.Signals)
+		return slices.Equal(other.Command, p.value.Command) && slices.Equal(other.Signals, p.value.Signals)
 	}
-	if !slices.ContainsFunc(e.ExecProcesses, same) {
-		t.explain(index("exec_processes", len(e.ExecProcesses)), show(p.Command), source, at)
-		e.ExecProcesses = append(e.ExecProcesses, p)
+	if slices.ContainsFunc(e.ExecProcesses, same) {
+		return
 	}
+	field, shown := index("exec_processes", len(e.ExecProcesses)), show(p.value.Command)
+	if p.secret {
+		shown = Secret
+		t.written(field)
+	}
+	t.explain(field, shown, p.source, p.place)
+	e.ExecProcesses = append(e.ExecProcesses, p.value)
 }
 
 // signals are those that the first process may get.
@@ -135,21 +149,25 @@ func signal(text string) (int, error) {
 }
 
 func (t *translation) workingDir(e *Container) error {
+	shown := ""
 	switch w := t.c.WorkingDir; {
 	case w != nil && w.Wildcard:
-		return fmt.Errorf("%q (%s) is not known before deployment; policies name it exactly", w.Value, originText(w.Origin))
+		return fmt.Errorf("%q (%s) is not known before deployment; policies name it exactly", shownText(*w), originText(w.Origin))
 	case w != nil && w.Value != "":
-		e.WorkingDir = w.Value
-		t.explain("working_dir", e.WorkingDir, FromTemplate, originText(w.Origin))
+		e.WorkingDir, shown = w.Value, shownText(*w)
+		if w.Secret {
+			t.written("working_dir")
+		}
+		t.explain("working_dir", shown, FromTemplate, originText(w.Origin))
 	case t.image.Config.WorkingDir != "":
-		e.WorkingDir = t.image.Config.WorkingDir
+		e.WorkingDir, shown = t.image.Config.WorkingDir, t.image.Config.WorkingDir
 		t.explain("working_dir", e.WorkingDir, FromImage, imageAt(t.image, "WorkingDir"))
 	default:
 		e.WorkingDir = "/"
 		t.explain("working_dir", "/", FromDefault, "no working directory is named")
 	}
 	if !path.IsAbs(e.WorkingDir) {
-		return fmt.Errorf("%.200q is not an absolute path", e.WorkingDir)
+		return fmt.Errorf("%.200q is not an absolute path", shown)
 	}
 	return nil
 }

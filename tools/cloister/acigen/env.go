@@ -2,8 +2,10 @@ package acigen
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 
@@ -28,8 +30,12 @@ func (t *translation) env(e *Container) error {
 			return fmt.Errorf("%.80q (%s) is named twice with different values", v.Name, originText(v.Origin))
 		}
 		named[v.Name] = r.value.Pattern
-		if v.Secret {
-			t.note("the value of %s is written into the policy, which the host can read", v.Name)
+		switch {
+		case !r.secret:
+		case !r.wildcard:
+			t.written(v.Name)
+		case v.Value.Value != ".*":
+			t.note("what is known of the value of %s is written into the policy, which the host can read", v.Name)
 		}
 		rules = append(rules, r)
 	}
@@ -101,7 +107,7 @@ func envRule(v workload.Env) (sourced[defaults.EnvRule], error) {
 		origin = v.Value.Origin
 	}
 	r := fromTemplate(defaults.EnvRule{Pattern: v.Name + "=" + v.Value.Value, Required: v.Required, Strategy: strategy}, origin)
-	r.secret, r.wildcard = v.Secret, v.Value.Wildcard
+	r.secret, r.wildcard = v.Secret || v.Value.Secret, v.Value.Wildcard
 	switch {
 	case v.Name == "" || strings.ContainsRune(v.Name, '='):
 		return r, fmt.Errorf("this is not a name of a variable")
@@ -112,32 +118,20 @@ func envRule(v workload.Env) (sourced[defaults.EnvRule], error) {
 	case strategy != "re2":
 		return r, fmt.Errorf("strategy is %.40q, want \"string\" or \"re2\"", strategy)
 	}
-	if _, err := regexp.Compile(v.Value.Value); err != nil {
+	value, err := closed(v.Value.Value)
+	if err != nil {
+		if e := (*syntax.Error)(nil); r.secret && errors.As(err, &e) {
+			err = errors.New(e.Code.String()) // and not the pattern
+		}
 		return r, fmt.Errorf("value is not RE2: %w", err)
-	}
-	value := v.Value.Value
-	if alternates(value) {
-		// Agents anchor a pattern without grouping it: an alternative would escape the name and one of the anchors.
-		value = "(?:" + value + ")"
 	}
 	r.value.Pattern = regexp.QuoteMeta(v.Name) + "=" + value
 	return r, nil
 }
 
-// alternates says whether a valid pattern has a "|" that is not in brackets or escaped: what is before and after it is a
-// pattern, too.
-func alternates(pattern string) bool {
-	for i, c := range pattern {
-		if c != '|' {
-			continue
-		}
-		_, before := regexp.Compile(pattern[:i])
-		_, after := regexp.Compile(pattern[i+1:])
-		if before == nil && after == nil {
-			return true
-		}
-	}
-	return false
+// written notes that a secret is no secret in a policy.
+func (t *translation) written(what string) {
+	t.note("the value of %s is written into the policy, which the host can read", what)
 }
 
 func (t *translation) note(format string, args ...any) {

@@ -22,7 +22,7 @@ const Secret = "<secret>"
 type Rule struct {
 	Container string `json:"container,omitempty"` // name, else id; "" is a rule of the whole policy
 	Field     string `json:"field"`               // env_rules[3]
-	Value     string `json:"value"`               // NAME=<secret> where the document calls the value secret
+	Value     string `json:"value"`               // with <secret> for what the document calls secret
 	Source    string `json:"source"`
 	Place     string `json:"place"` // file, line and path; image and field; defaults and entry
 }
@@ -58,6 +58,13 @@ func show(v any) string {
 		return "null"
 	}
 	return fmt.Sprint(v)
+}
+
+func shownText(t workload.Text) string {
+	if t.Secret {
+		return Secret
+	}
+	return t.Value
 }
 
 // explained collects the rules of one container.

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cloister-cc/cloister/tools/cloister/workload"
 )
 
 func TestExplainGolden(t *testing.T) {
@@ -60,6 +62,70 @@ func TestSecretsAreNotShown(t *testing.T) {
 	}
 	if strings.Contains(strings.Join(p.Notes, "\n"), "hunter2") || !strings.Contains(strings.Join(p.Notes, "\n"), "TOKEN") {
 		t.Errorf("notes: got %v, want the name and not the value", p.Notes)
+	}
+}
+
+// TestSecretsOfCommandsAreNotShown: what the document calls secret is in the policy only, wherever it stands.
+func TestSecretsOfCommandsAreNotShown(t *testing.T) {
+	secret := func(s string) workload.Text { return workload.Text{Value: s, Secret: true} }
+	c := app()
+	c.Args = []workload.Text{{Value: "-p"}, secret("hunter2")}
+	c.Exec = []workload.Exec{{Command: []string{"/bin/live", "hunter2"}, Secret: true}, {Command: []string{"/bin/ready"}}}
+	c.WorkingDir = ptr(secret("/hunter2"))
+	c.Env = []workload.Env{{Name: "TOKEN", Value: secret("hunter2")}}
+	p := mustGenerate(t, only(c), Options{})
+	for field, want := range map[string]string{
+		"command": "[/entry -p <secret>]", "exec_processes[0]": "<secret>", "exec_processes[1]": "[/bin/ready]", "working_dir": "<secret>", "env_rules[0]": "TOKEN=<secret>",
+	} {
+		if !slices.ContainsFunc(p.Explain(), func(r Rule) bool { return r.Container == "app" && r.Field == field && r.Value == want }) {
+			t.Errorf("%s: want %q in %+v", field, want, p.Explain())
+		}
+	}
+	if strings.Contains(fmt.Sprint(p.Explain(), p.Wildcards(), p.Notes), "hunter2") || !strings.Contains(string(p.Rego(false)), "hunter2") {
+		t.Errorf("the secret is shown, or is not in the policy: %+v, %v", p.Explain(), p.Notes)
+	}
+	var want []string
+	for _, what := range []string{"command[2]", "TOKEN", "exec_processes[0]", "working_dir"} {
+		want = append(want, `container "app": the value of `+what+` is written into the policy, which the host can read`)
+	}
+	slices.Sort(want)
+	notes := slices.Sorted(slices.Values(p.Notes))
+	if diff := cmp.Diff(notes, want); diff != "" {
+		t.Errorf("notes (-got +want):\n%s", diff)
+	}
+}
+
+// TestSecretWildcards: no value is written, so nothing is noted; known parts of one are neither shown.
+func TestSecretWildcards(t *testing.T) {
+	for pattern, note := range map[string]string{".*": "", "hunter2.*": "what is known of the value of TOKEN is written into the policy"} {
+		c := app()
+		c.Env = []workload.Env{{Name: "TOKEN", Value: workload.Text{Value: pattern, Wildcard: true, Secret: true}}}
+		p := mustGenerate(t, only(c), Options{})
+		if w := p.Wildcards(); len(w) != 1 || w[0].Value != "TOKEN=<secret>" {
+			t.Errorf("%s: got wildcards %+v", pattern, w)
+		}
+		if notes := strings.Join(p.Notes, "\n"); (notes == "") != (note == "") || !strings.Contains(notes, note) {
+			t.Errorf("%s: got notes %q, want %q", pattern, notes, note)
+		}
+	}
+}
+
+// TestErrorsDoNotShowSecrets: neither do the errors of what cannot be written.
+func TestErrorsDoNotShowSecrets(t *testing.T) {
+	part := workload.Text{Value: "hunter2.*", Wildcard: true, Secret: true}
+	for name, f := range map[string]func(*workload.Container){
+		"command":            func(c *workload.Container) { c.Command = []workload.Text{part} },
+		"working-dir":        func(c *workload.Container) { c.WorkingDir = &part },
+		"working-dir-prefix": func(c *workload.Container) { c.WorkingDir = &workload.Text{Value: "hunter2", Secret: true} },
+		"env": func(c *workload.Container) {
+			c.Env = []workload.Env{{Name: "A", Strategy: "re2", Value: workload.Text{Value: "(hunter2"}, Secret: true}}
+		},
+	} {
+		c := app()
+		f(&c)
+		if _, err := Generate(t.Context(), only(c), testImages(), Options{}); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: got %v, want an error without the secret", name, err)
+		}
 	}
 }
 

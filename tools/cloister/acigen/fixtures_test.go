@@ -2,7 +2,6 @@ package acigen
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -19,14 +18,14 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// fakeImages answers from memory.
+// fakeImages answers from memory; its errors name the image, as those of every source.
 type fakeImages map[string]*images.Image
 
 func (f fakeImages) Image(_ context.Context, reference string) (*images.Image, error) {
 	if i := f[reference]; i != nil {
 		return i, nil
 	}
-	return nil, errors.New("no such image")
+	return nil, fmt.Errorf("image %q: no such image", reference)
 }
 
 func root(n int) string { return fmt.Sprintf("%064x", n) }

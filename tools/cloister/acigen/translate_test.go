@@ -420,12 +420,9 @@ func TestImageRefused(t *testing.T) {
 	}
 }
 
-func TestAlternates(t *testing.T) {
-	for pattern, want := range map[string]bool{
-		"a": false, "a|b": true, "(a|b)": false, "[a|b]": false, `a\|b`: false, "(a)|b": true, "[[:alpha:](]x|b": true, "|": true, "(?i)a|b": true, "(?:a|b)c|d": true,
-	} {
-		if got := alternates(pattern); got != want {
-			t.Errorf("%q: got %t, want %t", pattern, got, want)
-		}
+func TestImageErrorNamesItOnce(t *testing.T) {
+	_, err := Generate(t.Context(), only(workload.Container{Image: workload.Text{Value: "other"}}), testImages(), Options{})
+	if err == nil || strings.Count(err.Error(), `image "other"`) != 1 {
+		t.Errorf("got %v, want the image named once", err)
 	}
 }
