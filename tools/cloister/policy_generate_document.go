@@ -83,7 +83,23 @@ func (g *groupGenerate) readTemplate(cmd *cobra.Command, doc *document) error {
 		in.Template.Data = text
 		return arm.Insert(cmd.Context(), in, group, policy)
 	}
-	doc.groups, err = arm.Read(cmd.Context(), in)
+	if doc.groups, err = arm.Read(cmd.Context(), in); err != nil {
+		return err
+	}
+	return noteSkipped(cmd, in)
+}
+
+// noteSkipped says which groups of a template get no policy; one that stands there is worth a warning.
+func noteSkipped(cmd *cobra.Command, in arm.Input) error {
+	skipped, err := arm.Skipped(cmd.Context(), in)
+	u := newUI(cmd.ErrOrStderr())
+	for _, s := range skipped {
+		if s.Policy {
+			u.warn("%s: group %s is left out: %s; the policy that stands there stays as it is", printable(s.Origin.String()), printable(s.Name), s.Why)
+		} else {
+			u.note("%s: group %s is left out: %s", printable(s.Origin.String()), printable(s.Name), s.Why)
+		}
+	}
 	return err
 }
 

@@ -69,7 +69,7 @@ var (
 	resource = shape.Object("resources", "Microsoft.ContainerInstance/containerGroups and containerGroupProfiles", shape.With([]shape.Spec{
 		shape.Text("type", "what the resource is"),
 		shape.Text("name", "name of the group"),
-		shape.Any("condition", "a group whose condition is false is left out; one that is not known is not"),
+		shape.Any("condition", "a group whose condition is false is left out; one that is not known, or false by a default value only, is not"),
 		shape.Any("copy", "a loop: one group each"),
 		shape.Any("resources", "resources inside; groups are looked for"),
 		properties,
