@@ -120,8 +120,8 @@ func (g *groupGenerate) check(cmd *cobra.Command) error {
 		return usage(cmd, "--compat is %.80q, want one of %s", g.compat, strings.Join(defaults.Levels(), ", "))
 	case !slices.Contains([]string{acigen.Ext4, acigen.EROFS, acigen.Both}, g.format):
 		return usage(cmd, "--layer-format is %.40q, want ext4, erofs or both", g.format)
-	case g.out != "" && (g.existing || g.explain && !g.json):
-		return usage(cmd, "--output goes with a policy, not with --print-existing-policy or --explain")
+	case g.out != "" && g.existing:
+		return usage(cmd, "--output goes with a policy, not with --print-existing-policy")
 	}
 	return g.imageSources.check(cmd, g.saveLock)
 }

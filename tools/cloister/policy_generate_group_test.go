@@ -284,6 +284,11 @@ func TestGroupExplain(t *testing.T) {
 	if err != nil || !strings.HasPrefix(raw, "package policy\n") || !strings.Contains(onStderr, "env_rules[0]") {
 		t.Errorf("with --outraw: %v", err)
 	}
+	out := filepath.Join(t.TempDir(), "policy.rego")
+	printed, onStderr, err := policyCommand(t, "", f.flags("--explain", "-o", out)...)
+	if err != nil || printed != "" || read(t, out) != raw || !strings.Contains(onStderr, table) || read(t, f.template) != before {
+		t.Errorf("with -o: got %v, %q and\n%s", err, printed, onStderr)
+	}
 	if strings.Contains(table+onStderr, "hunter2") {
 		t.Error("the table shows a secret")
 	}
@@ -321,6 +326,16 @@ func TestGroupExplainHidesSecrets(t *testing.T) {
 	}
 }
 
+// TestGroupExplainKeepsValues: values are cut for terminals only.
+func TestGroupExplainKeepsValues(t *testing.T) {
+	long := strings.Repeat("west", 40)
+	f := newGroupFiles(t, "", `, "zone": {"value": "`+long+`"}`)
+	table, _, err := policyCommand(t, "", f.flags("--explain")...)
+	if err != nil || !strings.Contains(table, "ZONE="+long+" ") {
+		t.Errorf("got %v and\n%s", err, table)
+	}
+}
+
 func TestGroupUsage(t *testing.T) {
 	f := newGroupFiles(t, "", zone)
 	a := []string{"generate", "-a", f.template}
@@ -348,7 +363,7 @@ func TestGroupUsage(t *testing.T) {
 		{"signature", append(a, "--require-signature", "cosign:identity=x"), "--require-signature"},
 		{"pod-flag", append(a, "--no-stdio"), "--no-stdio does nothing with -a"},
 		{"group-flag", []string{"generate", "-f", "x", "--compat", "latest"}, "--compat does nothing with -f"},
-		{"explain-to-file", append(a, "--explain", "-o", "x"), "--output goes with a policy"},
+		{"existing-to-file", append(a, "--print-existing-policy", "-o", "x"), "--output goes with a policy"},
 		{"argument", append(a, "x"), "unexpected argument"},
 		{"digest-and-tar", []string{"generate", "--image", "x@sha256:" + strings.Repeat("0", 64), "--tar", f.lock}, "named by its digest"},
 	}

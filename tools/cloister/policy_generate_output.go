@@ -56,10 +56,11 @@ func (g *groupGenerate) write(cmd *cobra.Command, doc *document, policies []gene
 	if g.explain && !g.json {
 		// The table is the output unless there is another.
 		w := cmd.OutOrStdout()
-		if toStdout {
+		other := toStdout || g.out != ""
+		if other {
 			w = cmd.ErrOrStderr()
 		}
-		if err := printRules(w, policies); err != nil || !toStdout {
+		if err := printRules(w, policies, isTerminal(w)); err != nil || !other {
 			return err
 		}
 	}
@@ -266,8 +267,8 @@ func replaceFile(name string, text []byte) error {
 	return err
 }
 
-// printRules prints where each rule comes from.
-func printRules(out io.Writer, policies []generated) error {
+// printRules prints where each rule comes from. For a terminal, long values are cut.
+func printRules(out io.Writer, policies []generated, short bool) error {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "CONTAINER\tRULE\tVALUE\tSOURCE\tPLACE")
 	for _, p := range policies {
@@ -276,7 +277,11 @@ func printRules(out io.Writer, policies []generated) error {
 			if name == "" {
 				name = "-"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", printable(name), r.Field, printable(cut(r.Value)), r.Source, printable(r.Place))
+			value := r.Value
+			if short {
+				value = cut(value)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", printable(name), r.Field, printable(value), r.Source, printable(r.Place))
 		}
 	}
 	return w.Flush()
