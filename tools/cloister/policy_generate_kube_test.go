@@ -155,6 +155,18 @@ func checkJobAnnotation(t *testing.T, carrier, written, policy, stderr string) {
 	}
 }
 
+// TestKubeNamesTheWorkloadOnce: an error of the carrier has the workload's name before it already.
+func TestKubeNamesTheWorkloadOnce(t *testing.T) {
+	file, flags := kubeFiles(t)
+	if _, _, err := runPolicy(t, append(flags, "--annotate", "policy", "--in-place")...); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := runPolicy(t, append(flags, "--annotate", "initdata")...)
+	if err == nil || strings.Count(err.Error(), "deployment/web") != 1 || !strings.Contains(err.Error(), "has the annotation "+kube.PolicyAnnotation) {
+		t.Errorf("%s: got %v, want the workload's name once", file, err)
+	}
+}
+
 // TestKubeTargets: one Pod is the launcher's unless a cluster is asked for, and then has what a cluster adds.
 func TestKubeTargets(t *testing.T) {
 	flags := slices.Clip(policyFiles(t))

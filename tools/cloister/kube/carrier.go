@@ -32,7 +32,7 @@ type Carrier struct {
 // PolicyCarrier hands the policy over by itself: base64 of its text, HOST_DATA is the text's SHA-256.
 func PolicyCarrier(w *Workload, policy []byte) (Carrier, error) {
 	if _, there := w.Annotations[InitdataAnnotation]; there {
-		return Carrier{}, fmt.Errorf("%s: the template has the annotation %s already, and a VM takes one policy", w, InitdataAnnotation)
+		return Carrier{}, fmt.Errorf("the template has the annotation %s already, and a VM takes one policy", InitdataAnnotation)
 	}
 	c := Carrier{Key: PolicyAnnotation, Value: base64.StdEncoding.EncodeToString(policy), HostData: sha256.Sum256(policy)}
 	return c, w.fits(c)
@@ -43,13 +43,13 @@ func PolicyCarrier(w *Workload, policy []byte) (Carrier, error) {
 // "sha384" or "sha512"; "" is the present document's, or sha256.
 func InitdataCarrier(w *Workload, policy []byte, algorithm string) (Carrier, error) {
 	if _, there := w.Annotations[PolicyAnnotation]; there {
-		return Carrier{}, fmt.Errorf("%s: the template has the annotation %s already, and a VM takes one policy", w, PolicyAnnotation)
+		return Carrier{}, fmt.Errorf("the template has the annotation %s already, and a VM takes one policy", PolicyAnnotation)
 	}
 	data := map[string]string{}
 	if value, there := w.Annotations[InitdataAnnotation]; there {
 		old, err := ReadInitdata(value)
 		if err != nil {
-			return Carrier{}, fmt.Errorf("%s: annotation %s: %w", w, InitdataAnnotation, err)
+			return Carrier{}, fmt.Errorf("annotation %s: %w", InitdataAnnotation, err)
 		}
 		if maps.Copy(data, old.Data); algorithm == "" {
 			algorithm = old.Algorithm
@@ -129,7 +129,7 @@ func (w *Workload) fits(c Carrier) error {
 		}
 	}
 	if size > maxAnnotations {
-		return fmt.Errorf("%s: its annotations would be %d bytes, want at most %d%s", w, size, maxAnnotations, hintOf(c))
+		return fmt.Errorf("the template's annotations would be %d bytes, want at most %d%s", size, maxAnnotations, hintOf(c))
 	}
 	return nil
 }

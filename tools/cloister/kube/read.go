@@ -250,12 +250,14 @@ type surroundings struct {
 	configMaps []corev1.ConfigMap
 	secrets    []corev1.Secret
 	accounts   []corev1.ServiceAccount
+
+	configMapsAt, secretsAt []string // where each is, for errors
 }
 
 // collect takes the sources out of a file. A file that is given for them alone must not hold what would be overlooked.
 func (s *surroundings) collect(file string, entries []entry, only bool) error {
 	for _, e := range entries {
-		err := s.take(e, only)
+		err := s.take(file, e, only)
 		if err != nil {
 			return fmt.Errorf("%s: %s: %w", file, e.at, err)
 		}
@@ -263,20 +265,20 @@ func (s *surroundings) collect(file string, entries []entry, only bool) error {
 	return nil
 }
 
-func (s *surroundings) take(e entry, only bool) error {
+func (s *surroundings) take(file string, e entry, only bool) error {
 	switch {
 	case e.APIVersion == "v1" && e.Kind == "ConfigMap":
 		c, err := decode[corev1.ConfigMap](e.raw)
 		if err != nil {
 			return err
 		}
-		s.configMaps = append(s.configMaps, *c)
+		s.configMaps, s.configMapsAt = append(s.configMaps, *c), append(s.configMapsAt, file+": "+e.at)
 	case e.APIVersion == "v1" && e.Kind == "Secret":
 		c, err := decode[corev1.Secret](e.raw)
 		if err != nil {
 			return err
 		}
-		s.secrets = append(s.secrets, *c)
+		s.secrets, s.secretsAt = append(s.secrets, *c), append(s.secretsAt, file+": "+e.at)
 	case e.APIVersion == "v1" && e.Kind == "ServiceAccount":
 		a, err := decode[corev1.ServiceAccount](e.raw)
 		if err != nil {
@@ -297,19 +299,22 @@ func (s *surroundings) of(namespace string) (*pod.Cluster, error) {
 	here := func(m metav1.ObjectMeta) bool {
 		return m.Namespace == "" || namespace == "" || m.Namespace == namespace
 	}
-	for _, m := range s.configMaps {
+	first := map[string]string{} // where the object of that kind and name is
+	for i, m := range s.configMaps {
 		if _, twice := c.ConfigMaps[m.Name]; twice && here(m.ObjectMeta) {
-			return nil, fmt.Errorf("the ConfigMap %q is there twice", clip(m.Name))
+			return nil, fmt.Errorf("the ConfigMap %q is there twice: in %s and in %s", clip(m.Name), first["ConfigMap/"+m.Name], s.configMapsAt[i])
 		}
 		if here(m.ObjectMeta) {
+			first["ConfigMap/"+m.Name] = s.configMapsAt[i]
 			c.ConfigMaps[m.Name] = m.Data
 		}
 	}
-	for _, m := range s.secrets {
+	for i, m := range s.secrets {
 		if _, twice := c.Secrets[m.Name]; twice && here(m.ObjectMeta) {
-			return nil, fmt.Errorf("the Secret %q is there twice", clip(m.Name))
+			return nil, fmt.Errorf("the Secret %q is there twice: in %s and in %s", clip(m.Name), first["Secret/"+m.Name], s.secretsAt[i])
 		}
 		if here(m.ObjectMeta) {
+			first["Secret/"+m.Name] = s.secretsAt[i]
 			c.Secrets[m.Name] = secretData(m)
 		}
 	}

@@ -47,7 +47,7 @@ func TestRefusals(t *testing.T) {
 		{"secret-missing", deployment + "        env: [{name: A, valueFrom: {secretKeyRef: {name: x, key: k}}}]\n", at + `.env[0]: valueFrom.secretKeyRef: Secret "x" is in none`},
 		{"key-missing", deployment + "        env: [{name: A, valueFrom: {configMapKeyRef: {name: x, key: k}}}]\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n", `ConfigMap "x" has no key "k"`},
 		{"other-namespace", strings.Replace(deployment, "{name: web}", "{name: web, namespace: a}", 1) + "        envFrom: [{configMapRef: {name: x}}]\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: b}\n", `ConfigMap "x" is in none`},
-		{"config-map-twice", deployment + "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n", `the ConfigMap "x" is there twice`},
+		{"config-map-twice", deployment + "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n", `the ConfigMap "x" is there twice: in test.yaml: document 2, ConfigMap "x" and in test.yaml: document 3, ConfigMap "x"`},
 		{"field-path", deployment + "        env: [{name: A, valueFrom: {fieldRef: {fieldPath: status.phase}}}]\n", at + `.env[0]: valueFrom.fieldRef: fieldPath "status.phase" is not known`},
 		{"policy-in-env", deployment + "        env: [{name: A, valueFrom: {fieldRef: {fieldPath: \"metadata.annotations['" + PolicyAnnotation + "']\"}}}]\n", "holds the policy itself"},
 		{"file-key", deployment + "        env: [{name: A, valueFrom: {fileKeyRef: {volumeName: v, path: p, key: k}}}]\n", at + ".env[0].valueFrom.fileKeyRef"},
