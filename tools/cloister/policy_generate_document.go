@@ -45,6 +45,9 @@ func (g *groupGenerate) read(cmd *cobra.Command) (*document, error) {
 	case g.config != "":
 		var text []byte
 		if text, err = readInput(g.config, cmd.InOrStdin(), maxDocument); err == nil {
+			err = refuseTemplate(cmd, "-i", g.config, text)
+		}
+		if err == nil {
 			doc.groups, err = confcomjson.Read(cmd.Context(), workload.Document{Name: g.config, Data: text})
 		}
 	case g.image != "":
@@ -69,6 +72,9 @@ func (g *groupGenerate) readTemplate(cmd *cobra.Command, doc *document) error {
 	text, err := readInput(g.template, cmd.InOrStdin(), maxDocument)
 	if err != nil {
 		return err
+	}
+	if isYAML(text) {
+		return usage(cmd, "-a %s is YAML, want a deployment template in JSON: use -f or --virtual-node-yaml", printable(g.template))
 	}
 	in := arm.Input{Template: workload.Document{Name: g.template, Data: text}, ExactWildcards: g.exactWildcards}
 	for _, name := range g.parameters {

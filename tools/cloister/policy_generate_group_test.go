@@ -364,6 +364,9 @@ func TestGroupUsage(t *testing.T) {
 		{"pod-flag", append(a, "--no-stdio"), "--no-stdio does nothing with -a"},
 		{"group-flag", []string{"generate", "-f", "x", "--compat", "latest"}, "--compat does nothing with -f"},
 		{"existing-to-file", append(a, "--print-existing-policy", "-o", "x"), "--output goes with a policy"},
+		{"template-as-pod", []string{"generate", "-f", f.template}, "is a deployment template: use -a"},
+		{"template-as-config", []string{"generate", "-i", f.template}, "is a deployment template: use -a"},
+		{"yaml-as-template", []string{"generate", "-a", writeFile(t, "pod.yaml", policyPod)}, "use -f or --virtual-node-yaml"},
 		{"argument", append(a, "x"), "unexpected argument"},
 		{"digest-and-tar", []string{"generate", "--image", "x@sha256:" + strings.Repeat("0", 64), "--tar", f.lock}, "named by its digest"},
 	}

@@ -46,8 +46,13 @@ func (g *podGenerate) run(cmd *cobra.Command) error {
 	if err := g.kube.check(g); err != nil {
 		return &usageError{fmt.Errorf("policy generate: %w", err)}
 	}
-	if doc, err := readKubeFile(g.file); err == nil && g.kube.clusters(doc) {
-		return g.runKube(cmd, doc)
+	if doc, err := readKubeFile(g.file); err == nil {
+		if err := refuseTemplate(cmd, "-f", g.file, doc.Data); err != nil {
+			return err
+		}
+		if g.kube.clusters(doc) {
+			return g.runKube(cmd, doc)
+		}
 	}
 	text, err := g.generate(cmd)
 	if err != nil {
