@@ -46,7 +46,7 @@ signed it whom the flag names (docs/signatures.md).
   cloister policy generate -a template.json --save-lock --explain
   cloister policy generate --lock cloister.lock.json --compat confcom-2 -a template.json --outraw
   cloister policy generate --image registry.example/app:1 --base64`,
-		Args: noArguments,
+		Args: noFileArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return g.run(cmd) },
 	}
 	f := cmd.Flags()

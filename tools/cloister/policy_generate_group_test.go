@@ -367,6 +367,7 @@ func TestGroupUsage(t *testing.T) {
 		{"template-as-pod", []string{"generate", "-f", f.template}, "is a deployment template: use -a"},
 		{"template-as-config", []string{"generate", "-i", f.template}, "is a deployment template: use -a"},
 		{"yaml-as-template", []string{"generate", "-a", writeFile(t, "pod.yaml", policyPod)}, "use -f or --virtual-node-yaml"},
+		{"positional", []string{"generate", f.template}, "give a deployment template with -a FILE, a Kubernetes document with -f FILE"},
 		{"argument", append(a, "x"), "unexpected argument"},
 		{"digest-and-tar", []string{"generate", "--image", "x@sha256:" + strings.Repeat("0", 64), "--tar", f.lock}, "named by its digest"},
 	}

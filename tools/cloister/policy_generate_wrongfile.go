@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 
 	"github.com/spf13/cobra"
 )
@@ -28,4 +29,13 @@ func refuseTemplate(cmd *cobra.Command, flag, name string, text []byte) error {
 		return nil
 	}
 	return usage(cmd, "%s %s is a deployment template: use -a", flag, printable(name))
+}
+
+// noFileArguments refuses arguments, and says how a file is given.
+func noFileArguments(cmd *cobra.Command, args []string) error {
+	err := noArguments(cmd, args)
+	if err == nil {
+		return nil
+	}
+	return &usageError{fmt.Errorf("%w (give a deployment template with -a FILE, a Kubernetes document with -f FILE)", err)}
 }
