@@ -140,7 +140,16 @@ func fragmentDir(t *testing.T) {
 
 var signFlags = []string{"--key", "key.pem", "--chain", "chain.pem", "--feed", "registry.example/side", "--now", fixtureNow}
 
-func signArgs(args ...string) []string { return slices.Concat([]string{"sign"}, signFlags, args) }
+// signArgs are those of signing; a flag that the arguments give stands instead of the usual one.
+func signArgs(args ...string) []string {
+	out := []string{"sign"}
+	for pair := range slices.Chunk(signFlags, 2) {
+		if !slices.Contains(args, pair[0]) {
+			out = append(out, pair...)
+		}
+	}
+	return append(out, args...)
+}
 
 // makeFragment writes FILE.rego and FILE.cose.
 func makeFragment(t *testing.T, file, svn string) {
