@@ -129,11 +129,11 @@ func (s *Sandbox) config(ctx context.Context) (vm.Config, error) {
 	return c, nil
 }
 
-// boot starts the VM and waits for the agent. A guest whose kernel stops before it says anything is started once more where no TEE
-// is behind it: an emulated processor on a busy machine can lose the interrupt that a booting kernel waits for.
+// boot starts the VM and waits for the agent. Where no SNP processor is behind it, a guest whose kernel stops before it says anything is
+// started once more: an emulated processor on a busy machine can lose the interrupt that a booting kernel waits for.
 func (s *Sandbox) boot(ctx context.Context, c vm.Config) error {
 	err := s.bootOnce(ctx, c)
-	if !errors.Is(err, errSilent) || c.TEE == vm.TEESNP {
+	if !errors.Is(err, errSilent) {
 		return err
 	}
 	fmt.Fprintf(s.options.Log, "%v: starting it again\n", err)
@@ -150,6 +150,9 @@ func (s *Sandbox) bootOnce(ctx context.Context, c vm.Config) error {
 	}
 	s.vm = machine
 	s.layers = newLayerSet(machine)
+	if c.TEE == vm.TEESNP { // its boot takes what its memory takes, and it is never started twice
+		return s.connect(ctx)
+	}
 	watched, stop := watchSilence(ctx, machine, c.Console)
 	defer stop()
 	if err := s.connect(watched); err != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,19 @@ func TestSlowAgentIsWaitedFor(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*silence)
 	defer cancel()
 	if _, err := Boot(ctx, b.options); !errors.Is(err, context.DeadlineExceeded) || *booted != 1 {
+		t.Errorf("got %v after %d boots, want the caller's deadline after 1", err, *booted)
+	}
+}
+
+// TestSNPGuestIsNotTimed: a launch on the processor takes what its memory takes.
+func TestSNPGuestIsNotTimed(t *testing.T) {
+	b := newTestbed(t)
+	booted := b.mutes(t, 1, "")
+	ctx, cancel := context.WithTimeout(t.Context(), 5*silence)
+	defer cancel()
+	s := &Sandbox{options: b.options}
+	err := s.boot(ctx, vm.Config{TEE: vm.TEESNP, Console: filepath.Join(t.TempDir(), "console.log")})
+	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errSilent) || *booted != 1 {
 		t.Errorf("got %v after %d boots, want the caller's deadline after 1", err, *booted)
 	}
 }

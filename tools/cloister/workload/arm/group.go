@@ -1,8 +1,6 @@
 package arm
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"slices"
 	"strings"
 
@@ -106,7 +104,7 @@ func readContainer(v shape.Value, sources map[string]string, init bool) workload
 			c.Exec = append(c.Exec, workload.Exec{Command: command.KnownTexts(), Secret: anySecret(command), Origin: command.Origin()})
 		}
 	}
-	c.Security = readSecurity(p.Get("securityContext"))
+	c.Security = shape.Security(p.Get("securityContext"))
 	return c
 }
 
@@ -187,27 +185,4 @@ func bind(v shape.Value, destination, source string, readOnly bool) workload.Mou
 		m.Options[2] = "ro"
 	}
 	return m
-}
-
-func readSecurity(v shape.Value) workload.Security {
-	s := workload.Security{
-		Privileged:               v.Get("privileged").Bool(),
-		AllowPrivilegeEscalation: v.Get("allowPrivilegeEscalation").Bool(),
-		AddCapabilities:          v.Get("capabilities").Get("add").KnownTexts(),
-		DropCapabilities:         v.Get("capabilities").Get("drop").KnownTexts(),
-		RunAsUser:                v.Get("runAsUser").Whole(),
-		RunAsGroup:               v.Get("runAsGroup").Whole(),
-	}
-	if v.Is() {
-		s.Origin = v.Origin()
-	}
-	profile := v.Get("seccompProfile")
-	if encoded := profile.Known(); encoded != "" {
-		raw, err := base64.StdEncoding.DecodeString(encoded)
-		if err != nil || !json.Valid(raw) {
-			profile.Errorf("want the base64 of a JSON document")
-		}
-		s.SeccompProfile = raw
-	}
-	return s
 }

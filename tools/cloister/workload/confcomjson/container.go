@@ -1,8 +1,6 @@
 package confcomjson
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"regexp"
 	"strconv"
 	"strings"
@@ -68,7 +66,7 @@ func readOlder(v shape.Value) workload.Container {
 func common(v, at, image shape.Value) workload.Container {
 	c := workload.Container{
 		ID: v.Get("id").Known(), Name: v.Get("name").Known(), Origin: v.Origin(), Command: at.Get("command").Texts(),
-		WorkingDir: at.Get("workingDir").Text(), AllowStdio: at.Get("allowStdioAccess").Bool(), Security: readSecurity(at.Get("securityContext")),
+		WorkingDir: at.Get("workingDir").Text(), AllowStdio: at.Get("allowStdioAccess").Bool(), Security: shape.Security(at.Get("securityContext")),
 	}
 	if t := image.Text(); t != nil && t.Value != "" {
 		c.Image = *t
@@ -172,27 +170,4 @@ func readMount(v shape.Value, readOnly bool) workload.Mount {
 		}
 	}
 	return m
-}
-
-func readSecurity(v shape.Value) workload.Security {
-	s := workload.Security{
-		Privileged:               v.Get("privileged").Bool(),
-		AllowPrivilegeEscalation: v.Get("allowPrivilegeEscalation").Bool(),
-		AddCapabilities:          v.Get("capabilities").Get("add").KnownTexts(),
-		DropCapabilities:         v.Get("capabilities").Get("drop").KnownTexts(),
-		RunAsUser:                v.Get("runAsUser").Whole(),
-		RunAsGroup:               v.Get("runAsGroup").Whole(),
-	}
-	if v.Is() {
-		s.Origin = v.Origin()
-	}
-	profile := v.Get("seccompProfile")
-	if encoded := profile.Known(); encoded != "" {
-		raw, err := base64.StdEncoding.DecodeString(encoded)
-		if err != nil || !json.Valid(raw) {
-			profile.Errorf("want the base64 of a JSON document")
-		}
-		s.SeccompProfile = raw
-	}
-	return s
 }
