@@ -10,7 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cloister-cc/cloister/agent/initdata"
 	"github.com/cloister-cc/cloister/enforcer"
+	"github.com/cloister-cc/cloister/tools/cloister/kube"
 )
 
 func newPolicyCommand() *cobra.Command {
@@ -90,7 +92,27 @@ func readPolicy(cmd *cobra.Command, name string) ([]byte, error) {
 		newUI(cmd.ErrOrStderr()).note("%s: %q is a policy in base64; what it decodes to was read", commandName(cmd), name)
 		return decoded, nil
 	}
+	if document := anyInitdata(text); document != nil {
+		policy := document.Data[initdata.PolicyKey]
+		if policy == "" {
+			return nil, fmt.Errorf("read %q: an initdata document without a policy: %s is not in it", name, initdata.PolicyKey)
+		}
+		newUI(cmd.ErrOrStderr()).note("%s: %q is an initdata document; the policy in it was read", commandName(cmd), name)
+		return []byte(policy), nil
+	}
 	return text, nil
+}
+
+// anyInitdata reads an initdata document, as text or packed as an annotation has it; nil when raw is neither. No policy is a TOML document.
+func anyInitdata(raw []byte) *initdata.Document {
+	if document, err := kube.ReadInitdata(string(bytes.TrimSpace(raw))); err == nil {
+		return document
+	}
+	document, err := initdata.Parse(raw)
+	if err != nil {
+		return nil
+	}
+	return document
 }
 
 // base64Policy decodes a policy in base64, in one line or several. No policy's own text looks like that: it has a space in it.

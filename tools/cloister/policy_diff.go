@@ -28,21 +28,23 @@ type shownDiff struct {
 func newPolicyDiffCommand() *cobra.Command {
 	var asJSON bool
 	var g groupGenerate
+	var p podGenerate
 	cmd := &cobra.Command{
-		Use:   "diff A B | -a TEMPLATE | --virtual-node-yaml YAML",
+		Use:   "diff A B | -a TEMPLATE | --virtual-node-yaml YAML | -f YAML",
 		Short: "Print in what two policies decide differently",
 		Long: `Diff compares what two policies say, not how: white space, comments, the order of entries, and the names and ids of containers
 are no differences. Containers are matched by name where a policy has it once, else by layers and command.
 
-With -a or --virtual-node-yaml it compares the policy that is in a document with the one that "policy generate" would write into
+With -a, --virtual-node-yaml or -f it compares the policy that is in a document with the one that "policy generate" would write into
 it, with the same flags.
 
 Exit codes: 0 they say the same, 1 something failed (wrong usage, too), 2 they differ.`,
 		Example: `  cloister policy diff old.rego new.rego
   cloister policy diff --json old.rego new.rego | jq -r '.differences[].path'
-  cloister policy diff -a template.json -p parameters.json --lock cloister.lock.json --compat confcom-2`,
+  cloister policy diff -a template.json -p parameters.json --lock cloister.lock.json --compat confcom-2
+  cloister policy diff -f deployment.yaml --config-map settings.yaml --images out/images`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if g.template != "" || g.virtualNode != "" {
+			if g.template != "" || g.virtualNode != "" || p.file != "" {
 				return asFailure(cmd, noArguments(cmd, args))
 			}
 			err := exactly("A", "B")(cmd, args)
@@ -52,10 +54,15 @@ Exit codes: 0 they say the same, 1 something failed (wrong usage, too), 2 they d
 			return asFailure(cmd, err)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if g.template != "" || g.virtualNode != "" {
+			switch {
+			case p.file != "" && len(g.sources()) > 0:
+				return asFailure(cmd, usage(cmd, "-f and %s are given, want one source", g.sources()[0]))
+			case p.file != "":
+				return p.diff(cmd, &g, asJSON)
+			case g.template != "" || g.virtualNode != "":
 				return g.diff(cmd, asJSON)
 			}
-			if err := refuseFlags(cmd, "without -a or --virtual-node-yaml", func(name string) bool { return name != "json" }); err != nil {
+			if err := refuseFlags(cmd, "without -a, --virtual-node-yaml or -f", func(name string) bool { return name != "json" }); err != nil {
 				return asFailure(cmd, err)
 			}
 			err := diffPolicies(cmd, args[0], args[1], asJSON)
@@ -67,6 +74,7 @@ Exit codes: 0 they say the same, 1 something failed (wrong usage, too), 2 they d
 		},
 	}
 	cmd.SetFlagErrorFunc(asFailure)
+	p.bind(cmd.Flags())
 	g.bind(cmd.Flags())
 	cmd.Flags().StringVar(&g.images, "images", "", "directory of OCI layouts")
 	cmd.Flags().StringVar(&g.cache, "cache", "", "directory of what is known of layers (default in the user's cache directory)")

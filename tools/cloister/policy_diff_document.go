@@ -35,6 +35,11 @@ func (g *groupGenerate) diff(cmd *cobra.Command, asJSON bool) error {
 	if err != nil {
 		return fail(cmd, err)
 	}
+	return differs(list)
+}
+
+// differs is the exit code of what was printed.
+func differs(list []groupDiff) error {
 	for _, d := range list {
 		if !d.Same {
 			// The output says it all.

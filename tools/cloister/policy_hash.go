@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cloister-cc/cloister/agent/initdata"
+	"github.com/cloister-cc/cloister/tools/cloister/kube"
 )
 
 // maxHashed bounds what is read: a policy in base64 is larger than its text.
@@ -52,7 +53,7 @@ obeys this policy. A changed space changes it. The text is not judged: "cloister
 	}
 	f := cmd.Flags()
 	f.BoolVar(&h.base64, "base64", false, "POLICY is in base64, as annotations and templates carry it")
-	f.BoolVar(&h.initdata, "initdata", false, "POLICY is an initdata document (TOML); HOST_DATA is the digest it declares")
+	f.BoolVar(&h.initdata, "initdata", false, "POLICY is an initdata document (TOML, or packed as annotations carry it); HOST_DATA is the digest it declares")
 	f.BoolVar(&h.json, "json", false, "print the result as JSON")
 	return cmd
 }
@@ -77,12 +78,15 @@ func (h *policyHash) run(cmd *cobra.Command, name string) error {
 
 func (h *policyHash) hash(raw []byte) (hashResult, error) {
 	if h.initdata {
-		doc, err := initdata.Parse(raw)
+		doc, err := kube.ReadInitdata(string(bytes.TrimSpace(raw))) // as an annotation carries it
+		if err != nil {
+			doc, err = initdata.Parse(raw)
+		}
 		if err != nil {
 			return hashResult{}, err
 		}
 		digest := doc.HostData()
-		result := hashResult{Bytes: len(raw), Carrier: "initdata", Algorithm: doc.Algorithm}
+		result := hashResult{Bytes: len(doc.Raw), Carrier: "initdata", Algorithm: doc.Algorithm}
 		result.set(digest[:])
 		if text, ok := doc.Data[initdata.PolicyKey]; ok {
 			result.PolicySHA256 = hexSHA256([]byte(text))
@@ -127,6 +131,8 @@ func suspicious(raw []byte, asText bool) string {
 		return "this is the digest of an empty text"
 	case len(bytes.TrimSpace(raw)) == 0:
 		return "the text is white space only, and no policy"
+	case anyInitdata(raw) != nil:
+		return "the file is an initdata document; the digest it declares is printed with --initdata"
 	case encoded:
 		return "the file looks like a policy in base64; its text's digest is printed with --base64"
 	case bytes.HasPrefix(raw, []byte("\xef\xbb\xbf")):
