@@ -3,8 +3,6 @@ package run
 import (
 	"bytes"
 	"context"
-	"errors"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,8 +13,6 @@ import (
 
 	"github.com/containerd/ttrpc"
 	"go.uber.org/goleak"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/cloister-cc/cloister/agent/api"
@@ -254,71 +250,6 @@ func testContext(t *testing.T) context.Context {
 	return ctx
 }
 
-func newTestClient(t *testing.T, a *fakeAgent) *Client {
-	c := NewClient(a.serve(t)())
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
-func TestCopyOutputUntilEmptyAnswer(t *testing.T) {
-	a := newFakeAgent()
-	want := bytes.Repeat([]byte("0123456789abcdef"), 3*readSize/16+1)
-	a.output["c"], a.status["c"] = want, 0
-	var got, gotErr bytes.Buffer
-	if err := newTestClient(t, a).CopyOutput(testContext(t), Process{Container: "c"}, &got, &gotErr); err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got.Bytes(), want) || gotErr.Len() != 0 {
-		t.Errorf("got %d and %d bytes, want %d and 0", got.Len(), gotErr.Len(), len(want))
-	}
-}
-
-// failWriter fails after the first write, as a closed pipe does.
-type failWriter struct{ writes int }
-
-func (w *failWriter) Write(p []byte) (int, error) {
-	if w.writes++; w.writes > 1 {
-		return 0, io.ErrClosedPipe
-	}
-	return len(p), nil
-}
-
-func TestCopyOutputReportsFailedWriter(t *testing.T) {
-	a := newFakeAgent()
-	a.output["c"] = make([]byte, 2*readSize)
-	err := newTestClient(t, a).CopyOutput(testContext(t), Process{Container: "c"}, &failWriter{}, io.Discard)
-	if !errors.Is(err, io.ErrClosedPipe) {
-		t.Errorf("got %v, want %v", err, io.ErrClosedPipe)
-	}
-}
-
-func TestCopyInputGoesOnAfterShortWrites(t *testing.T) {
-	a := newFakeAgent()
-	a.input["e"], a.ended["e"] = &bytes.Buffer{}, make(chan struct{})
-	err := newTestClient(t, a).CopyInput(testContext(t), Process{Container: "c", Exec: "e"}, strings.NewReader("hello, world"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := a.input["e"].String(); got != "hello, world" {
-		t.Errorf("input got %q", got)
-	}
-	if got := a.recorded(); len(got) != 1 || got[0] != "CloseStdin" {
-		t.Errorf("calls got %q, want one CloseStdin", got)
-	}
-}
-
-func TestClientDoneWhenAgentGoes(t *testing.T) {
-	host, guest := net.Pipe()
-	c := NewClient(host)
-	guest.Close()
-	select {
-	case <-c.Done():
-	case <-testContext(t).Done():
-		t.Fatal("the client did not notice that its peer is gone")
-	}
-	c.Close()
-}
-
 func TestLineMuxKeepsLinesWhole(t *testing.T) {
 	long := strings.Repeat("x", maxLine)
 	cases := []struct {
@@ -353,34 +284,6 @@ func TestLineMuxKeepsLinesWhole(t *testing.T) {
 		})
 	}
 }
-
-func TestAsRefusal(t *testing.T) {
-	denied := status.Error(codes.PermissionDenied,
-		"ExecProcessRequest is blocked by policy: exec_in_container: invalid command: args, container web [decision 7f3a]\npolicyDecision<eyJ9>policyDecision")
-	r, ok := AsRefusal(errors.Join(errors.New("other"), errWrap{denied}))
-	if !ok {
-		t.Fatal("got no refusal")
-	}
-	want := Refusal{
-		Request: "ExecProcessRequest", Point: "exec_in_container", Decision: "7f3a", Next: nextStep(Refusal{Point: "exec_in_container"}),
-		Sentence: "ExecProcessRequest is blocked by policy: exec_in_container: invalid command: args, container web [decision 7f3a]",
-	}
-	if r != want {
-		t.Errorf("got %+v, want %+v", r, want)
-	}
-	for name, err := range map[string]error{
-		"nil": nil, "plain": errors.New("x"), "other-code": status.Error(codes.Internal, "A is blocked by policy: b"),
-		"empty-join": errors.Join(errors.New("a"), errors.New("b")),
-	} {
-		if _, ok := AsRefusal(err); ok {
-			t.Errorf("%s: got a refusal", name)
-		}
-	}
-}
-
-type errWrap struct{ error }
-
-func (e errWrap) Unwrap() error { return e.error }
 
 func TestClaimStateDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cloister", "pod")

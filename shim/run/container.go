@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cloister-cc/cloister/agent/api"
+	"github.com/cloister-cc/cloister/shim/boot"
 	"github.com/cloister-cc/cloister/shim/pod"
 )
 
@@ -30,14 +30,14 @@ func (s *Sandbox) Prepare(ctx context.Context, c *Container) (*api.CreateContain
 	if len(c.Disks) == 0 {
 		return nil, fmt.Errorf("prepare container %q: no layers", c.Name)
 	}
-	addresses, err := s.layers.acquire(ctx, c.Disks)
+	addresses, err := s.layers.Acquire(ctx, c.Disks)
 	if err != nil {
 		return nil, fmt.Errorf("prepare container %q: %w", c.Name, err)
 	}
-	c.ID = newID()
+	c.ID = boot.NewID()
 	request := &api.CreateContainerRequest{
 		ContainerId: c.ID, ExecId: c.ID,
-		Storages: storages(c.ID, c.Disks, addresses),
+		Storages: boot.Storages(c.ID, c.Disks, addresses),
 		OCI:      c.OCI(pod.Names{SandboxID: s.id, ContainerID: c.ID}),
 	}
 	if err := s.copyHosts(ctx, request); err != nil {
@@ -48,7 +48,7 @@ func (s *Sandbox) Prepare(ctx context.Context, c *Container) (*api.CreateContain
 
 // Discard gives back what Prepare took, for a container that was not created.
 func (s *Sandbox) Discard(ctx context.Context, c *Container) error {
-	return s.layers.release(ctx, c.Disks)
+	return s.layers.Release(ctx, c.Disks)
 }
 
 // CreateContainer plugs a container's layers and creates it. When it is refused, the layers are unplugged again.
@@ -87,15 +87,6 @@ func (s *Sandbox) Wait(ctx context.Context, c *Container) (int, error) {
 	return s.client.Wait(ctx, Process{Container: c.ID})
 }
 
-// Wait waits for a process and returns its status: the exit code, or 128 and the signal.
-func (c *Client) Wait(ctx context.Context, p Process) (int, error) {
-	answer, err := c.WaitProcess(ctx, &api.WaitProcessRequest{ContainerId: p.Container, ExecId: p.execID()})
-	if err != nil {
-		return 0, err
-	}
-	return int(answer.Status), nil
-}
-
 // Kill sends a signal to a container's first process.
 func (s *Sandbox) Kill(ctx context.Context, c *Container, signal uint32) error {
 	_, err := s.client.SignalProcess(ctx, &api.SignalProcessRequest{ContainerId: c.ID, ExecId: c.ID, Signal: signal})
@@ -107,33 +98,11 @@ func (s *Sandbox) RemoveContainer(ctx context.Context, c *Container) error {
 	if _, err := s.client.RemoveContainer(ctx, &api.RemoveContainerRequest{ContainerId: c.ID}); err != nil {
 		return fmt.Errorf("remove container %q: %w", c.Name, err)
 	}
-	if err := s.layers.release(ctx, c.Disks); err != nil {
+	if err := s.layers.Release(ctx, c.Disks); err != nil {
 		return fmt.Errorf("remove container %q: %w", c.Name, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.containers = slices.DeleteFunc(s.containers, func(other *Container) bool { return other == c })
 	return s.writeState()
-}
-
-// Exec runs one more process in a container and waits for it. The process struct says all that the policy judges.
-func (c *Client) Exec(ctx context.Context, container string, process *api.Process, stdio ProcessIO) (int, error) {
-	p := Process{Container: container, Exec: newID()}
-	_, err := c.ExecProcess(ctx, &api.ExecProcessRequest{ContainerId: container, ExecId: p.Exec, Process: process})
-	if err != nil {
-		return 0, err
-	}
-	input := stdio.Stdin
-	if input == nil {
-		input = strings.NewReader("")
-	}
-	inputCtx, stopInput := context.WithCancel(ctx)
-	defer stopInput()
-	// Not waited for: a read from a terminal cannot be interrupted. That input is refused or no longer read is not the
-	// command's failure; its exit code is.
-	go c.CopyInput(inputCtx, p, input)
-	if err := c.CopyOutput(ctx, p, stdio.Stdout, stdio.Stderr); err != nil {
-		return 0, err
-	}
-	return c.Wait(ctx, p)
 }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cloister-cc/cloister/agent/api"
+	"github.com/cloister-cc/cloister/shim/boot"
 )
 
 // sharedDir is where copied files are said to be (agent API contract 1.5).
@@ -23,7 +24,7 @@ func (s *Sandbox) copyHosts(ctx context.Context, r *api.CreateContainerRequest) 
 	for _, a := range s.options.HostAliases {
 		fmt.Fprintf(&text, "%s\t%s\n", a.IP, strings.Join(a.Hostnames, "\t"))
 	}
-	path := sharedDir + r.ContainerId + "-" + newID()[:16] + "-hosts"
+	path := sharedDir + r.ContainerId + "-" + boot.NewID()[:16] + "-hosts"
 	_, err := s.client.CopyFile(ctx, &api.CopyFileRequest{
 		Path: path, FileMode: unix.S_IFREG | 0o644, DirMode: 0o755, FileSize: int64(text.Len()), Data: []byte(text.String()),
 	})

@@ -17,7 +17,7 @@ const (
 
 // configureNetwork gives the guest's interface, found by its MAC, the user network's address and default route. The route to the
 // network itself comes with the address.
-func (c *Client) configureNetwork(ctx context.Context, mac string) error {
+func configureNetwork(ctx context.Context, c *Client, mac string) error {
 	_, err := c.UpdateInterface(ctx, &api.UpdateInterfaceRequest{Interface: &api.Interface{
 		Name: "eth0", Device: "eth0", HwAddr: mac, Mtu: 1500,
 		IPAddresses: []*api.IPAddress{{Family: api.IPFamily_v4, Address: guestAddress, Mask: guestMask}},

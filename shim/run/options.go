@@ -1,28 +1,14 @@
 package run
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
-	"github.com/cloister-cc/cloister/agent/initdata"
 	"github.com/cloister-cc/cloister/shim/pod"
 	"github.com/cloister-cc/cloister/shim/vm"
 	"github.com/cloister-cc/cloister/snp/emulator"
-)
-
-// Carrier is how the policy reaches the guest.
-type Carrier string
-
-// The two carriers of the policy contract.
-const (
-	CarrierSetPolicy Carrier = "setpolicy" // a request; HOST_DATA is the SHA-256 of the policy
-	CarrierInitdata  Carrier = "initdata"  // a disk; HOST_DATA is the digest of the document
 )
 
 // Defaults of a VM that nothing else is said about.
@@ -115,41 +101,4 @@ func (o *Options) stage(name string, do func() error) error {
 		o.Stage(Stage{Name: name, Took: time.Since(start)})
 	}
 	return err
-}
-
-// guestFiles are the parts of a guest build that a boot needs.
-type guestFiles struct {
-	kernel, initrd, cmdline string
-}
-
-func openGuest(dir string) (guestFiles, error) {
-	g := guestFiles{kernel: filepath.Join(dir, "vmlinuz"), initrd: filepath.Join(dir, "initrd.img")}
-	line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
-	if err != nil {
-		return guestFiles{}, fmt.Errorf("open guest image: %w", err)
-	}
-	g.cmdline = strings.TrimSuffix(string(line), "\n")
-	for _, path := range []string{g.kernel, g.initrd} {
-		if _, err := os.Stat(path); err != nil {
-			return guestFiles{}, fmt.Errorf("open guest image: %w", err)
-		}
-	}
-	return g, nil
-}
-
-// carried is a policy as its carrier brings it: what HOST_DATA must be and, for initdata, the document of the disk.
-type carried struct {
-	hostData [32]byte
-	document *initdata.Document
-}
-
-func carry(carrier Carrier, policy []byte) (carried, error) {
-	if carrier == CarrierSetPolicy {
-		return carried{hostData: sha256.Sum256(policy)}, nil
-	}
-	doc, err := initdata.Build("sha256", map[string]string{initdata.PolicyKey: string(policy)})
-	if err != nil {
-		return carried{}, err
-	}
-	return carried{hostData: doc.HostData(), document: doc}, nil
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cloister-cc/cloister/agent/api"
+	"github.com/cloister-cc/cloister/shim/boot"
 )
 
 // Result is how a pod ended.
@@ -68,7 +69,7 @@ func (s *Sandbox) runContainers(ctx context.Context, containers []*Container, st
 	cause := context.Cause(ctx)
 	cancel(nil)
 	w.wait()
-	if errors.Is(cause, errVMEnded) {
+	if errors.Is(cause, boot.ErrVMEnded) {
 		err = cause
 	}
 	return w.result, err
@@ -92,8 +93,6 @@ func nameWidth(containers []*Container) int {
 	return width
 }
 
-var errVMEnded = errors.New("the VM ended")
-
 // watch follows what happens in a sandbox while its containers run.
 type watch struct {
 	sandbox *Sandbox
@@ -112,7 +111,7 @@ func (w *watch) start(ctx context.Context) {
 	w.background.Go(func() {
 		select {
 		case <-w.sandbox.vm.Done():
-			w.cancel(errors.Join(errVMEnded, w.sandbox.vm.Err()))
+			w.cancel(errors.Join(boot.ErrVMEnded, w.sandbox.vm.Err()))
 		case <-ctx.Done():
 		}
 	})

@@ -2,21 +2,18 @@ package run
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cloister-cc/cloister/agent/api"
+	"github.com/cloister-cc/cloister/shim/boot"
 	"github.com/cloister-cc/cloister/shim/pod"
 	"github.com/cloister-cc/cloister/shim/vm"
-	"github.com/cloister-cc/cloister/shim/vm/qemu"
 )
 
 // consoleFile is the serial console's log in the state directory.
@@ -29,15 +26,15 @@ type Sandbox struct {
 	lock    *os.File
 	vm      vm.VM
 	client  *Client
-	layers  *layerSet
+	layers  *boot.Layers
 
 	mu         sync.Mutex
 	containers []*Container // in the order of their creation
 	opened     bool         // CreateSandbox was answered
 }
 
-// bootVM starts the VM; tests put another in its place.
-var bootVM = func(ctx context.Context, c vm.Config) (vm.VM, error) { return qemu.Start(ctx, c) }
+// startVM starts the VM, nil means QEMU; tests put another in its place.
+var startVM func(context.Context, vm.Config) (vm.VM, error)
 
 // Start boots a VM, binds the policy, configures the network and creates the sandbox. On an error nothing is left behind.
 func Start(ctx context.Context, o Options) (*Sandbox, error) {
@@ -76,7 +73,7 @@ func Boot(ctx context.Context, o Options) (_ *Sandbox, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Sandbox{options: o, id: newID(), lock: lock}
+	s := &Sandbox{options: o, id: boot.NewID(), lock: lock}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
@@ -97,17 +94,17 @@ func Boot(ctx context.Context, o Options) (_ *Sandbox, err error) {
 // config writes the disks that belong to the boot and says what to boot.
 func (s *Sandbox) config(ctx context.Context) (vm.Config, error) {
 	o := &s.options
-	guest, err := openGuest(o.Guest)
+	guest, err := boot.OpenGuest(o.Guest)
 	if err != nil {
 		return vm.Config{}, err
 	}
-	carried, err := carry(o.Carrier, o.Policy)
+	carried, err := boot.Carry(o.Carrier, o.Policy)
 	if err != nil {
 		return vm.Config{}, err
 	}
 	c := vm.Config{
-		ID: s.id, Dir: o.StateDir, Kernel: guest.kernel, Initrd: guest.initrd, Cmdline: guest.cmdline,
-		VCPUs: o.VCPUs, MemoryMiB: o.MemoryMiB, TEE: o.TEE, HostData: carried.hostData,
+		ID: s.id, Dir: o.StateDir, Kernel: guest.Kernel, Initrd: guest.Initrd, Cmdline: guest.Cmdline,
+		VCPUs: o.VCPUs, MemoryMiB: o.MemoryMiB, TEE: o.TEE, HostData: carried.HostData,
 		Network: o.Network, Forward: o.Forward, Console: filepath.Join(o.StateDir, consoleFile),
 		Firmware: o.Firmware, Detached: o.Detached,
 	}
@@ -117,97 +114,31 @@ func (s *Sandbox) config(ctx context.Context) (vm.Config, error) {
 	if o.HostData != nil {
 		c.HostData = *o.HostData
 	}
-	if carried.document != nil {
+	if carried.Initdata != nil {
 		c.InitdataDisk = filepath.Join(o.StateDir, "initdata.img")
-		if err := writeInitdata(c.InitdataDisk, carried.document.Raw); err != nil {
+		if err := boot.WriteInitdata(c.InitdataDisk, carried.Initdata); err != nil {
 			return vm.Config{}, err
 		}
 	}
-	if err := s.prepareTEE(ctx, &c, guest); err != nil {
+	tee := boot.TEE{Guest: guest, Emulator: o.Emulator, Params: o.TEEParams}
+	if err := tee.Prepare(ctx, &c); err != nil {
 		return vm.Config{}, err
 	}
 	return c, nil
 }
 
-// boot starts the VM and waits for the agent. Where no SNP processor is behind it, a guest whose kernel stops before it says anything is
-// started once more: an emulated processor on a busy machine can lose the interrupt that a booting kernel waits for.
+// boot starts the VM and waits for the agent.
 func (s *Sandbox) boot(ctx context.Context, c vm.Config) error {
-	err := s.bootOnce(ctx, c)
-	if !errors.Is(err, errSilent) {
-		return err
-	}
-	fmt.Fprintf(s.options.Log, "%v: starting it again\n", err)
-	if err := s.vm.Stop(ctx); err != nil {
-		return err
-	}
-	return s.bootOnce(ctx, c)
-}
-
-func (s *Sandbox) bootOnce(ctx context.Context, c vm.Config) error {
-	machine, err := bootVM(ctx, c)
+	machine, client, err := s.launcher().Boot(ctx, c)
 	if err != nil {
 		return err
 	}
-	s.vm = machine
-	s.layers = newLayerSet(machine)
-	if c.TEE == vm.TEESNP { // its boot takes what its memory takes, and it is never started twice
-		return s.connect(ctx)
-	}
-	watched, stop := watchSilence(ctx, machine, c.Console)
-	defer stop()
-	if err := s.connect(watched); err != nil {
-		if silent := context.Cause(watched); errors.Is(silent, errSilent) {
-			return silent
-		}
-		return err
-	}
+	s.vm, s.client, s.layers = machine, client, boot.NewLayers(machine)
 	return nil
 }
 
-// connect opens the first port and waits for the agent. A VM that dies meanwhile ends the wait.
-func (s *Sandbox) connect(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		select {
-		case <-s.vm.Done():
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	defer func() { cancel(); <-watched }()
-	client, err := s.dial(ctx)
-	if err != nil {
-		return errors.Join(s.endOfVM(), err)
-	}
-	s.client = client
-	return nil
-}
-
-func (s *Sandbox) dial(ctx context.Context) (*Client, error) {
-	conn, err := s.vm.Dial(ctx, 0)
-	if err != nil {
-		return nil, errors.Join(err, context.Cause(ctx))
-	}
-	client := NewClient(conn)
-	if err := client.Check(ctx); err != nil {
-		client.Close()
-		return nil, errors.Join(err, context.Cause(ctx))
-	}
-	return client, nil
-}
-
-// endOfVM is the better reason for a broken channel: that the VM has ended, which its process may take a moment to show.
-func (s *Sandbox) endOfVM() error {
-	moment := time.NewTimer(time.Second)
-	defer moment.Stop()
-	select {
-	case <-s.vm.Done():
-		return errors.Join(errVMEnded, s.vm.Err())
-	case <-moment.C:
-		return nil
-	}
+func (s *Sandbox) launcher() *boot.Launcher {
+	return &boot.Launcher{Start: startVM, Log: s.options.Log}
 }
 
 // ID is the sandbox's id on the wire.
@@ -232,7 +163,7 @@ func (s *Sandbox) SetPolicy(ctx context.Context, policy []byte) error {
 
 // ConfigureNetwork gives the guest its address on QEMU's user network.
 func (s *Sandbox) ConfigureNetwork(ctx context.Context) error {
-	return s.client.configureNetwork(ctx, vm.MAC)
+	return configureNetwork(ctx, s.client, vm.MAC)
 }
 
 // Open creates the sandbox in the guest and makes it known to other commands.
@@ -261,11 +192,4 @@ func (s *Sandbox) writeState() error {
 		state.Containers[c.Name] = ContainerState{ID: c.ID, Encoded: process}
 	}
 	return state.write(s.options.StateDir)
-}
-
-// newID makes an id of the form container runtimes use, which the agent takes as it is.
-func newID() string {
-	var b [32]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
 }

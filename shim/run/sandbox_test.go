@@ -19,6 +19,7 @@ import (
 
 	"github.com/cloister-cc/cloister/agent/api"
 	"github.com/cloister-cc/cloister/agent/initdata"
+	"github.com/cloister-cc/cloister/shim/boot"
 	"github.com/cloister-cc/cloister/shim/pod"
 	"github.com/cloister-cc/cloister/shim/vm"
 	"github.com/cloister-cc/cloister/snp/emulator"
@@ -28,7 +29,6 @@ import (
 type fakeVM struct {
 	config  vm.Config
 	connect func() net.Conn
-	mute    bool // its agent never answers
 
 	mu     sync.Mutex
 	disks  []string // by LUN; "" is free
@@ -57,15 +57,9 @@ func (m *fakeVM) Unplug(_ context.Context, a vm.Address) error {
 	return nil
 }
 
-func (m *fakeVM) Dial(ctx context.Context, _ int) (net.Conn, error) {
-	if m.mute {
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}
+func (m *fakeVM) Dial(context.Context, int) (net.Conn, error) {
 	return m.connect(), nil
 }
-
-func (m *fakeVM) Where(context.Context) (string, error) { return "RIP=ffffffff81000000", nil }
 
 func (m *fakeVM) Stop(context.Context) error {
 	m.stop.Do(func() { close(m.done) })
@@ -108,9 +102,9 @@ func newTestbed(t *testing.T) *testbed {
 		Name: "pod", Policy: []byte("package policy"), TEE: vm.TEEEmulated, Guest: guest, Emulator: filepath.Join(authority, "authority"),
 		StateDir: filepath.Join(t.TempDir(), "state", "pod"),
 	}
-	before := bootVM
-	t.Cleanup(func() { bootVM = before })
-	bootVM = func(_ context.Context, c vm.Config) (vm.VM, error) {
+	before := startVM
+	t.Cleanup(func() { startVM = before })
+	startVM = func(_ context.Context, c vm.Config) (vm.VM, error) {
 		b.machine.config = c
 		return b.machine, nil
 	}
@@ -347,7 +341,7 @@ func TestVMThatEndsEndsTheRun(t *testing.T) {
 	b.machine.err = errors.New("guest panic")
 	b.agent.onCreate = func(*api.CreateContainerRequest) { b.machine.Stop(context.Background()) }
 	_, err := RunPod(testContext(t), b.options, []*Container{testContainer("web", "1")}, &bytes.Buffer{}, &bytes.Buffer{})
-	if !errors.Is(err, errVMEnded) || !errors.Is(err, b.machine.err) {
+	if !errors.Is(err, boot.ErrVMEnded) || !errors.Is(err, b.machine.err) {
 		t.Errorf("got %v, want %v", err, b.machine.err)
 	}
 	b.checkGone(t)
@@ -426,17 +420,6 @@ func TestTEEIsNeverGuessed(t *testing.T) {
 		}
 		if _, err := os.Lstat(b.options.StateDir); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%q: state directory: got %v, want it gone", tee, err)
-		}
-	}
-}
-
-func TestCheckQEMUVersion(t *testing.T) {
-	for text, ok := range map[string]bool{
-		"QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)": false, "QEMU emulator version 9.0.2": false,
-		"QEMU emulator version 9.1.0": true, "QEMU emulator version 10.0.0": true, "something else": false,
-	} {
-		if err := checkQEMUVersion(text); (err == nil) != ok {
-			t.Errorf("%q: got %v, want ok %v", text, err, ok)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package run
+package boot
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"strconv"
 
-	"github.com/cloister-cc/cloister/agent/initdata"
 	"github.com/cloister-cc/cloister/shim/vm"
 	"github.com/cloister-cc/cloister/shim/vm/qemu"
 	"github.com/cloister-cc/cloister/snp/emulator"
@@ -23,20 +22,36 @@ const sevDevice = "/dev/sev"
 // ErrNoSNP says that this host cannot launch an SNP VM.
 var ErrNoSNP = errors.New("no SEV-SNP on this host")
 
-// prepareTEE does what the chosen kind of TEE needs of the host before a launch. The kind is never guessed: a pod that was
-// meant for SNP must not come up on a software processor because a device node was missing.
-func (s *Sandbox) prepareTEE(ctx context.Context, c *vm.Config, g guestFiles) error {
+// TEE is what a launch needs besides the VM's own configuration.
+type TEE struct {
+	// Guest is what is measured, whichever form of the kernel is booted.
+	Guest Guest
+	// Emulator is the directory of the software SNP processor's authority; empty: the user's.
+	Emulator string
+	// Params changes what the software processor is told, after the launch's own values: another processor, a fault script. Nil: nothing.
+	Params func(*emulator.Authority, *emulator.TEEParams) error
+	// LaunchID is the signer's ID block of an SNP launch, or nil.
+	LaunchID *vm.LaunchID
+}
+
+// Prepare does what c's kind of TEE needs of the host before a launch; files go to c's directory. The kind is never guessed: a pod that was meant for
+// SNP must not come up on a software processor because a device node was missing.
+func (t *TEE) Prepare(ctx context.Context, c *vm.Config) error {
 	switch c.TEE {
 	case vm.TEEEmulated:
-		c.TEEDisk = filepath.Join(s.options.StateDir, "tee.img")
-		return s.writeTEEDisk(c, g)
+		c.TEEDisk = filepath.Join(c.Dir, "tee.img")
+		return t.writeDisk(c)
 	case vm.TEESNP:
+		if c.Kernel != t.Guest.Kernel {
+			return fmt.Errorf("launch with tee %q: got kernel %q, want the guest image's own, which is measured", c.TEE, c.Kernel)
+		}
 		if _, err := os.Stat(sevDevice); err != nil {
 			return fmt.Errorf("launch with tee %q: %w: %w", c.TEE, ErrNoSNP, err)
 		}
 		if c.Firmware == "" {
 			return fmt.Errorf("launch with tee %q: no firmware given: want the OVMF image whose measurement the verifier knows", c.TEE)
 		}
+		c.LaunchID = t.LaunchID
 		return checkQEMU(ctx)
 	case vm.TEENone:
 		return nil
@@ -44,10 +59,9 @@ func (s *Sandbox) prepareTEE(ctx context.Context, c *vm.Config, g guestFiles) er
 	return fmt.Errorf("launch with tee %q: want %q, %q or %q", c.TEE, vm.TEESNP, vm.TEEEmulated, vm.TEENone)
 }
 
-// writeTEEDisk tells the software processor what a real one would know from the launch: HOST_DATA and the measurement. It
-// measures the files of the guest build, whichever form of the kernel is booted.
-func (s *Sandbox) writeTEEDisk(c *vm.Config, g guestFiles) error {
-	authority, err := s.authority()
+// writeDisk tells the software processor what a real one would know from the launch: HOST_DATA and the measurement.
+func (t *TEE) writeDisk(c *vm.Config) error {
+	authority, err := t.authority()
 	if err != nil {
 		return err
 	}
@@ -55,21 +69,21 @@ func (s *Sandbox) writeTEEDisk(c *vm.Config, g guestFiles) error {
 	if err != nil {
 		return fmt.Errorf("software processor: %w", err)
 	}
-	hashes, err := measure.HashFiles(g.kernel, g.initrd, g.cmdline)
+	hashes, err := measure.HashFiles(t.Guest.Kernel, t.Guest.Initrd, t.Guest.Cmdline)
 	if err != nil {
 		return fmt.Errorf("measure guest: %w", err)
 	}
 	params.HostData, params.Measurement = c.HostData, hashes.Emulated()
-	if change := s.options.TEEParams; change != nil {
-		if err := change(authority, &params); err != nil {
+	if t.Params != nil {
+		if err := t.Params(authority, &params); err != nil {
 			return fmt.Errorf("software processor: %w", err)
 		}
 	}
 	return emulator.WriteTEEDisk(c.TEEDisk, params)
 }
 
-func (s *Sandbox) authority() (*emulator.Authority, error) {
-	dir := s.options.Emulator
+func (t *TEE) authority() (*emulator.Authority, error) {
+	dir := t.Emulator
 	if dir == "" {
 		var err error
 		if dir, err = emulator.DefaultDir(); err != nil {
@@ -104,12 +118,4 @@ func checkQEMUVersion(text string) error {
 		return fmt.Errorf("launch with tee %q: QEMU got version %d.%d, want %d.%d or later: %w", vm.TEESNP, major, minor, snpMajor, snpMinor, ErrNoSNP)
 	}
 	return nil
-}
-
-func writeInitdata(path string, raw []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("write initdata disk: %w", err)
-	}
-	return errors.Join(initdata.WriteDisk(f, raw), f.Close())
 }

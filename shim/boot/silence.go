@@ -1,4 +1,4 @@
-package run
+package boot
 
 import (
 	"bytes"
@@ -12,18 +12,18 @@ import (
 	"github.com/cloister-cc/cloister/shim/vm"
 )
 
-// errSilent says that a guest's kernel stopped before the first program in it said anything.
-var errSilent = errors.New("the guest's kernel did not come as far as the agent")
+// ErrSilent says that a guest's kernel stopped before the first program in it said anything.
+var ErrSilent = errors.New("the guest's kernel did not come as far as the agent")
 
 // silence is how long a guest may take to its first words. Under emulation on a busy machine that is some twenty seconds.
-var silence = 60 * time.Second
+const silence = 60 * time.Second
 
 // firstWords begin each line that a program of the guest image writes to the console.
 var firstWords = []byte("cloister: ")
 
-// watchSilence returns a context that ends, with errSilent as its cause, when nothing was said in time. The console is read once,
+// watchSilence returns a context that ends, with ErrSilent as its cause, when nothing was said in time. The console is read once,
 // at the deadline. stop must be called.
-func watchSilence(ctx context.Context, machine vm.VM, console string) (_ context.Context, stop func()) {
+func watchSilence(ctx context.Context, machine vm.VM, console string, silence time.Duration) (_ context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	done := make(chan struct{})
 	timer := time.NewTimer(silence)
@@ -34,7 +34,7 @@ func watchSilence(ctx context.Context, machine vm.VM, console string) (_ context
 		case <-ctx.Done():
 		case <-timer.C:
 			if !spoke(console) {
-				cancel(fmt.Errorf("%w within %v%s", errSilent, silence, where(ctx, machine)))
+				cancel(fmt.Errorf("%w within %v%s", ErrSilent, silence, where(ctx, machine)))
 			}
 		}
 	}()

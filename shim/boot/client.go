@@ -1,9 +1,10 @@
-package run
+package boot
 
 import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,10 +28,12 @@ type Client struct {
 	done  chan struct{}
 }
 
-// NewClient takes over a connection to the agent.
-func NewClient(conn net.Conn) *Client {
+// NewClient takes over a connection to the agent. Options add what ttrpc offers, an interceptor for one; the word of the connection's end is Done's
+// alone.
+func NewClient(conn net.Conn, opts ...ttrpc.ClientOpts) *Client {
 	c := &Client{done: make(chan struct{})}
-	c.ttrpc = ttrpc.NewClient(conn, ttrpc.WithOnClose(func() { c.once.Do(func() { close(c.done) }) }))
+	ended := ttrpc.WithOnClose(func() { c.once.Do(func() { close(c.done) }) })
+	c.ttrpc = ttrpc.NewClient(conn, append(slices.Clone(opts), ended)...)
 	c.AgentServiceService = api.NewAgentServiceClient(c.ttrpc)
 	c.Health = api.NewHealthClient(c.ttrpc)
 	c.Cloister = api.NewAgentClient(c.ttrpc)

@@ -1,4 +1,4 @@
-package run
+package boot
 
 import (
 	"context"
@@ -7,26 +7,39 @@ import (
 	"sync"
 
 	"github.com/cloister-cc/cloister/agent/api"
-	"github.com/cloister-cc/cloister/shim/pod"
 	"github.com/cloister-cc/cloister/shim/vm"
 )
 
 // Layer is one read-only verity disk on the host, named by the root hash its policy knows it by.
 type Layer struct {
-	Path string
-	Root string // lower-case hex
+	Path   string
+	Root   string // lower-case hex
+	Format string // file system: FormatExt4, which "" stands for, or FormatEROFS
 }
 
-// plugger is the part of a VM that layers need.
-type plugger interface {
+// The file systems a layer's disk may have.
+const (
+	FormatExt4  = "ext4"
+	FormatEROFS = "erofs"
+)
+
+func (l Layer) fstype() string {
+	if l.Format == "" {
+		return FormatExt4
+	}
+	return l.Format
+}
+
+// Plugger is the part of a VM that layers need.
+type Plugger interface {
 	Plug(ctx context.Context, disk vm.Disk) (vm.Address, error)
 	Unplug(ctx context.Context, address vm.Address) error
 }
 
-// layerSet plugs each layer once, however many containers use it. A layer is known by file and root: a disk whose content
-// is not what its name says must not stand in for an honest one of the same root.
-type layerSet struct {
-	vm plugger
+// Layers plugs each layer once, however many containers use it. A layer is known by file and root: a disk whose content
+// is not what its name says must not stand in for an honest one of the same root. Its methods may be called from several goroutines.
+type Layers struct {
+	vm Plugger
 
 	mu      sync.Mutex
 	plugged map[Layer]*pluggedLayer
@@ -37,13 +50,14 @@ type pluggedLayer struct {
 	users   int
 }
 
-func newLayerSet(vm plugger) *layerSet {
-	return &layerSet{vm: vm, plugged: map[Layer]*pluggedLayer{}}
+// NewLayers is a set with nothing plugged.
+func NewLayers(vm Plugger) *Layers {
+	return &Layers{vm: vm, plugged: map[Layer]*pluggedLayer{}}
 }
 
-// acquire plugs the layers that are not there yet and returns the addresses in the order of the layers. When one cannot be
+// Acquire plugs the layers that are not there yet and returns the addresses in the order of the layers. When one cannot be
 // plugged, those taken before it are given back.
-func (s *layerSet) acquire(ctx context.Context, layers []Layer) ([]vm.Address, error) {
+func (s *Layers) Acquire(ctx context.Context, layers []Layer) ([]vm.Address, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var addresses []vm.Address
@@ -64,14 +78,14 @@ func (s *layerSet) acquire(ctx context.Context, layers []Layer) ([]vm.Address, e
 	return addresses, nil
 }
 
-// release gives back one use of each layer and unplugs those without users, last plugged first.
-func (s *layerSet) release(ctx context.Context, layers []Layer) error {
+// Release gives back one use of each layer and unplugs those without users, last plugged first.
+func (s *Layers) Release(ctx context.Context, layers []Layer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.releaseLocked(ctx, layers)
 }
 
-func (s *layerSet) releaseLocked(ctx context.Context, layers []Layer) error {
+func (s *Layers) releaseLocked(ctx context.Context, layers []Layer) error {
 	var errs []error
 	for i := len(layers) - 1; i >= 0; i-- {
 		p := s.plugged[layers[i]]
@@ -89,15 +103,15 @@ func (s *layerSet) releaseLocked(ctx context.Context, layers []Layer) error {
 	return errors.Join(errs...)
 }
 
-// storages describes a container's root file system on the wire: its layers from the base up, then the overlay that names
+// Storages describes a container's root file system on the wire: its layers from the base up, then the overlay that names
 // them from the top down. The mount points only link the storages of one request; the agent makes its own names.
-func storages(containerID string, layers []Layer, addresses []vm.Address) []*api.Storage {
+func Storages(containerID string, layers []Layer, addresses []vm.Address) []*api.Storage {
 	var list []*api.Storage
 	lower := ""
 	for i, address := range addresses {
 		point := fmt.Sprintf("/run/kata-containers/sandbox/layers/%d", address.LUN)
 		list = append(list, &api.Storage{
-			Driver: "scsi", Source: address.String(), Fstype: "ext4", MountPoint: point,
+			Driver: "scsi", Source: address.String(), Fstype: layers[i].fstype(), MountPoint: point,
 			Options: []string{
 				"ro", "X-kata.overlay-lower", "X-kata.dmverity-enabled=true",
 				"X-kata.dmverity.roothash=" + layers[i].Root,
@@ -109,7 +123,13 @@ func storages(containerID string, layers []Layer, addresses []vm.Address) []*api
 		lower = point
 	}
 	return append(list, &api.Storage{
-		Driver: "overlayfs", Source: "overlay", Fstype: "overlay", MountPoint: pod.RootPath(containerID),
+		Driver: "overlayfs", Source: "overlay", Fstype: "overlay", MountPoint: RootPath(containerID),
 		Options: []string{"lowerdir=" + lower},
 	})
+}
+
+// RootPath is where the root file system of a container is said to be: it links the overlay storage of a create request with its OCI root. The agent
+// mounts at a path of its own.
+func RootPath(containerID string) string {
+	return "/run/kata-containers/" + containerID + "/rootfs"
 }
