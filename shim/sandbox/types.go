@@ -3,6 +3,7 @@ package sandbox
 import (
 	"time"
 
+	"github.com/containerd/ttrpc"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/cloister-cc/cloister/shim/node"
@@ -17,13 +18,24 @@ type Config struct {
 	Netns     string      // path of the pod's network namespace; "" has no network
 	Dir       string      // the pod's state directory, made here
 	Node      node.Config
+
+	Metrics Metrics            // nil: nobody counts
+	Client  []ttrpc.ClientOpts // of the connection to the agent: interceptors that count or trace
+}
+
+// Metrics is told what happens to the pod. Its methods may be called from any goroutine.
+type Metrics interface {
+	Boot(took time.Duration)      // from the start of the VM to the agent's first answer
+	Containers(n int)             // how many there are now, the sandbox's own included
+	VM(pid, vcpus, memoryMiB int) // the VM's process and size; pid 0 when it has ended
+	Refusal(point string)         // a request was refused by the policy
 }
 
 // Container is one container to create.
 type Container struct {
 	ID     string
 	Spec   *specs.Spec
-	Rootfs rootfs.Rootfs // empty only for the sandbox container: the agent's built-in pause
+	Rootfs rootfs.Rootfs // unused for the sandbox container of a CRI pod: it is the agent's built-in pause
 	Stdin  bool
 }
 
@@ -37,6 +49,6 @@ type Process struct {
 type Exit struct {
 	Status uint32 // the exit code, or 128 and the signal
 	At     time.Time
-	// Lost says that the VM ended, not the process: Status is 255 then, and Err why.
+	// Err says that the VM ended, not the process, and why: Status is 255 then.
 	Err error
 }
