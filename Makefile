@@ -82,6 +82,7 @@ vuln: setup-build ## look dependencies up in Go's vulnerability database (needs 
 
 generate: setup-test ## write generated code anew; a clean tree stays clean
 	agent/api/generate.sh
+	shim/snapshotter/api/generate.sh
 
 clean: ## remove what was built here
 	rm -rf bin out .go
