@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -35,6 +36,23 @@ const TEEDiskSerial = "cloister-tee"
 
 // PortName is the guest's name of a virtio-serial port.
 func PortName(port int) string { return fmt.Sprintf("cloister.agent.%d", port) }
+
+// Transport is a channel between host and agent.
+type Transport string
+
+// The channels of the agent. Its image takes whichever device it finds.
+const (
+	TransportVsock  Transport = "vsock"
+	TransportSerial Transport = "virtio-serial"
+)
+
+// Tap is one network interface of a VM, backed by a tap device of the host.
+type Tap struct {
+	MAC string // of the guest's interface
+	MTU int    // bytes; 0 says nothing about it to the guest
+	// File is the open tap, one queue with a virtio-net header. It stays the caller's, who closes it when the VM has ended, or at once after its start.
+	File *os.File
+}
 
 // PortForward lets TCP connections to a host address reach a port of the pod.
 type PortForward struct {
@@ -72,6 +90,9 @@ type Config struct {
 
 	VCPUs     int
 	MemoryMiB int
+	// MaxVCPUs and MaxMemoryMiB are as far as the VM can grow while it runs; 0: not at all. The size of an SNP guest is fixed at launch.
+	MaxVCPUs     int
+	MaxMemoryMiB int
 
 	TEE      TEE
 	HostData [32]byte // HOST_DATA; only an SNP launch hands it to the processor
@@ -82,8 +103,19 @@ type Config struct {
 	TEEDisk      string // read-only, found by TEEDiskSerial
 	InitdataDisk string // read-only, found by its first bytes
 
-	Network bool
+	Network bool // QEMU's user network, for hosts that give us no other
 	Forward []PortForward
+	Taps    []Tap
+
+	// User is the numeric user and group that the monitor runs as, without supplementary groups; 0: ours. Every file comes to it as a descriptor, so this
+	// user needs no right on any of them.
+	User int
+	// Cgroups are directories of control groups, made by the caller, that the monitor is in before its first instruction: one of version 2, any number of
+	// version 1.
+	Cgroups []string
+
+	// Transport is how the agent is reached; empty: vsock where the host's kernel offers it, else virtio-serial.
+	Transport Transport
 
 	Console string // file that takes the serial console
 	Accel   string // "kvm", "tcg", or "" to find out
@@ -120,6 +152,22 @@ func (c *Config) Validate() error {
 	if c.MemoryMiB < 64 || c.MemoryMiB > 16<<20 {
 		return fmt.Errorf("memory: got %d MiB, want 64 to %d", c.MemoryMiB, 16<<20)
 	}
+	if err := c.validateGrowth(); err != nil {
+		return err
+	}
+	if c.User < 0 || c.User > 1<<31-2 {
+		return fmt.Errorf("user: got %d, want 0 to %d", c.User, 1<<31-2)
+	}
+	switch c.Transport {
+	case "", TransportVsock, TransportSerial:
+	default:
+		return fmt.Errorf("transport: got %q, want %q or %q", c.Transport, TransportVsock, TransportSerial)
+	}
+	for i, t := range c.Taps {
+		if err := t.validate(); err != nil {
+			return fmt.Errorf("tap %d: %w", i, err)
+		}
+	}
 	if !c.Network && len(c.Forward) > 0 {
 		return errors.New("port forward: the VM has no network")
 	}
@@ -129,6 +177,33 @@ func (c *Config) Validate() error {
 		}
 	}
 	return c.validatePaths()
+}
+
+// validateGrowth checks the maxima. Zero, or the present size, means a VM that does not grow.
+func (c *Config) validateGrowth() error {
+	if c.MaxVCPUs != 0 && (c.MaxVCPUs < c.VCPUs || c.MaxVCPUs > 255) {
+		return fmt.Errorf("maximum of vcpus: got %d, want %d to 255", c.MaxVCPUs, c.VCPUs)
+	}
+	if c.MaxMemoryMiB != 0 && (c.MaxMemoryMiB < c.MemoryMiB || c.MaxMemoryMiB > 16<<20) {
+		return fmt.Errorf("maximum of memory: got %d MiB, want %d to %d", c.MaxMemoryMiB, c.MemoryMiB, 16<<20)
+	}
+	if c.TEE == TEESNP && (c.MaxVCPUs > c.VCPUs || c.MaxMemoryMiB > c.MemoryMiB) {
+		return errors.New("size: an SNP guest's is measured at launch and cannot grow")
+	}
+	return nil
+}
+
+func (t Tap) validate() error {
+	if mac, err := net.ParseMAC(t.MAC); err != nil || len(mac) != 6 || mac[0]&1 != 0 {
+		return fmt.Errorf("got hardware address %q, want six bytes of one station", t.MAC)
+	}
+	if t.MTU != 0 && (t.MTU < 68 || t.MTU > 65535) {
+		return fmt.Errorf("got MTU %d, want 68 to 65535", t.MTU)
+	}
+	if t.File == nil {
+		return errors.New("got no open device")
+	}
+	return nil
 }
 
 func (f PortForward) validate() error {
@@ -161,20 +236,45 @@ func (c *Config) validatePaths() error {
 		if p.path == "" && !p.needed {
 			continue
 		}
-		if !filepath.IsAbs(p.path) {
-			return fmt.Errorf("%s: got path %q, want an absolute one", p.name, p.path)
+		if err := validatePath(p.name, p.path); err != nil {
+			return err
 		}
-		if strings.ContainsAny(p.path, "\x00\n") {
-			return fmt.Errorf("%s: path %q has a control character", p.name, p.path)
+	}
+	for _, dir := range c.Cgroups {
+		if err := validatePath("cgroup", dir); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// Disk is a file to plug in.
+func validatePath(name, path string) error {
+	if !filepath.IsAbs(path) {
+		return fmt.Errorf("%s: got path %q, want an absolute one", name, path)
+	}
+	if strings.ContainsAny(path, "\x00\n") {
+		return fmt.Errorf("%s: path %q has a control character", name, path)
+	}
+	return nil
+}
+
+// Disk is a file, or a block device of the host, to plug in. The file may lose its name while it is plugged.
 type Disk struct {
 	Path     string
 	ReadOnly bool
+}
+
+// Size is what a VM has.
+type Size struct {
+	VCPUs     int
+	MemoryMiB int
+}
+
+// Growable is a VM that can be given more while it runs. What is given is not taken back before it ends.
+type Growable interface {
+	// Resize adds processors and memory until the VM has at least as much as asked for, and returns what it has, also after an error. The guest uses
+	// them once its agent has brought them online (OnlineCPUMem).
+	Resize(ctx context.Context, vcpus, memoryMiB int) (Size, error)
 }
 
 // Address is where a plugged disk is, as the agent names it.

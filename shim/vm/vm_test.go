@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -40,6 +41,21 @@ func TestValidate(t *testing.T) {
 		{"no-initrd", func(c *Config) { c.Initrd = "" }, "initrd"},
 		{"no-dir", func(c *Config) { c.Dir = "" }, "dir"},
 		{"no-console", func(c *Config) { c.Console = "" }, "console"},
+		{"grows", func(c *Config) { c.MaxVCPUs, c.MaxMemoryMiB = 8, 4096 }, ""},
+		{"max-below-size", func(c *Config) { c.MaxVCPUs = 1 }, "maximum of vcpus"},
+		{"max-memory-below-size", func(c *Config) { c.MaxMemoryMiB = 256 }, "maximum of memory"},
+		{"max-too-large", func(c *Config) { c.MaxVCPUs = 256 }, "maximum of vcpus"},
+		{"snp-grows", func(c *Config) { c.TEE, c.Firmware, c.MaxVCPUs = TEESNP, "/f", 3 }, "cannot grow"},
+		{"snp-memory-grows", func(c *Config) { c.TEE, c.Firmware, c.MaxMemoryMiB = TEESNP, "/f", 513 }, "cannot grow"},
+		{"snp-max-is-size", func(c *Config) { c.TEE, c.Firmware, c.MaxVCPUs, c.MaxMemoryMiB = TEESNP, "/f", 2, 512 }, ""},
+		{"tap", func(c *Config) { c.Taps = []Tap{{MAC: "02:00:00:00:00:01", MTU: 1450, File: os.Stdin}} }, ""},
+		{"tap-without-device", func(c *Config) { c.Taps = []Tap{{MAC: "02:00:00:00:00:01"}} }, "no open device"},
+		{"tap-multicast", func(c *Config) { c.Taps = []Tap{{MAC: "03:00:00:00:00:01", File: os.Stdin}} }, "hardware address"},
+		{"tap-option", func(c *Config) { c.Taps = []Tap{{MAC: "02:00:00:00:00:01,romfile=/x", File: os.Stdin}} }, "hardware address"},
+		{"tap-mtu", func(c *Config) { c.Taps = []Tap{{MAC: "02:00:00:00:00:01", MTU: 65536, File: os.Stdin}} }, "MTU"},
+		{"user", func(c *Config) { c.User = 1 << 31 }, "user"},
+		{"transport", func(c *Config) { c.Transport = "pigeon" }, "transport"},
+		{"relative-cgroup", func(c *Config) { c.Cgroups = []string{"pod"} }, "cgroup"},
 		{"newline-in-path", func(c *Config) { c.TEEDisk = "/a\nb" }, "control character"},
 		{"forward", func(c *Config) { c.Network, c.Forward = true, []PortForward{{"", 8080, 80}} }, ""},
 		{"forward-without-network", func(c *Config) { c.Forward = []PortForward{{"", 8080, 80}} }, "no network"},
