@@ -1,0 +1,185 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+
+	"github.com/cloister-cc/cloister/agent/api"
+	"github.com/cloister-cc/cloister/shim/boot"
+	"github.com/cloister-cc/cloister/shim/node"
+)
+
+const (
+	// vmMoment is how long a VM whose channel has ended may take to show that it has ended too: that is the better reason.
+	vmMoment = time.Second
+	// stopTimeout bounds the end of a VM that is lost.
+	stopTimeout = 30 * time.Second
+)
+
+// call asks the agent one thing, with the node's limit of time, and ends with the pod's life. A call without an answer in time has the agent looked at.
+func (p *Pod) call(ctx context.Context, what string, f func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, p.requestTimeout())
+	defer cancel()
+	err := p.ask(limited, f)
+	switch {
+	case err == nil:
+		return nil
+	case !p.alive():
+		return p.ended(what)
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: %w", what, ctx.Err())
+	case limited.Err() != nil:
+		p.suspect()
+		return fault(context.DeadlineExceeded, "%s: no answer of the agent within %v", what, p.requestTimeout())
+	}
+	return p.answer(what, err)
+}
+
+// within calls f with the node's limit of time and a context that ends with the pod's life.
+func (p *Pod) within(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, p.requestTimeout())
+	defer cancel()
+	return p.ask(ctx, f)
+}
+
+// ask calls f with a context that ends with the pod's life.
+func (p *Pod) ask(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.life, cancel)()
+	return f(ctx)
+}
+
+func (p *Pod) requestTimeout() time.Duration {
+	if d := time.Duration(p.config.Node.RequestTimeout); d > 0 {
+		return d
+	}
+	return time.Duration(node.Default().RequestTimeout)
+}
+
+// ended is the error of everything that is asked of a pod whose life is over.
+func (p *Pod) ended(what string) error {
+	return fault(errdefs.ErrUnavailable, "%s: %v", what, context.Cause(p.life))
+}
+
+// suspect has the agent looked at before the next turn of the health check.
+func (p *Pod) suspect() {
+	select {
+	case p.ill <- struct{}{}:
+	default:
+	}
+}
+
+// watch follows the machine, the channel and the agent's health.
+func (p *Pod) watch() {
+	p.loops.Go(func() {
+		select {
+		case <-p.machine.Done():
+			p.lose(vmEnded(p.machine.Err()))
+		case <-p.client.Done():
+			p.lose(p.whyCut())
+		case <-p.life.Done():
+		}
+	})
+	p.loops.Go(p.watchHealth)
+}
+
+func vmEnded(err error) error {
+	if err == nil {
+		return fmt.Errorf("%w: the guest powered off", boot.ErrVMEnded)
+	}
+	return fmt.Errorf("%w: %w", boot.ErrVMEnded, err)
+}
+
+// whyCut waits a moment for the end of the machine, which explains the end of the channel.
+func (p *Pod) whyCut() error {
+	moment := time.NewTimer(vmMoment)
+	defer moment.Stop()
+	select {
+	case <-p.machine.Done():
+		return vmEnded(p.machine.Err())
+	case <-p.life.Done():
+		return errStopped
+	case <-moment.C:
+		return errCut
+	}
+}
+
+// watchHealth asks the agent regularly, and at once after a call without an answer, whether it serves. One that does not answer in time is lost.
+func (p *Pod) watchHealth() {
+	var turn <-chan time.Time
+	if d := time.Duration(p.config.Node.HealthInterval); d > 0 {
+		ticker := time.NewTicker(d)
+		defer ticker.Stop()
+		turn = ticker.C
+	}
+	for {
+		select {
+		case <-p.life.Done():
+			return
+		case <-turn:
+		case <-p.ill:
+		}
+		ctx, cancel := context.WithTimeout(p.life, p.requestTimeout())
+		err := p.client.Check(ctx)
+		late := ctx.Err() != nil
+		cancel()
+		if err == nil || !p.alive() {
+			continue
+		}
+		if late {
+			err = fmt.Errorf("%w within %v", errHung, p.requestTimeout())
+		}
+		if errors.Is(err, errHung) || !p.channelEnded() {
+			p.lose(err)
+			return
+		}
+	}
+}
+
+// channelEnded tells whether watch is about to say why.
+func (p *Pod) channelEnded() bool {
+	select {
+	case <-p.client.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// lose ends the pod's life: all that waits for the guest is told why, and the VM is stopped. Control group, network and directory stay for Stop.
+func (p *Pod) lose(why error) {
+	p.end(why)
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	_ = p.machine.Stop(ctx) // Stop tries again
+	if m := p.config.Metrics; m != nil {
+		m.VM(0, 0, 0)
+	}
+}
+
+// listen hands out the guest's out-of-memory events until the pod's life ends.
+func (p *Pod) listen(ctx context.Context) {
+	p.loops.Go(func() {
+		defer close(p.oom)
+		for {
+			event, err := p.client.GetOOMEvent(p.life, &api.GetOOMEventRequest{})
+			if err != nil {
+				if p.alive() {
+					log.G(ctx).WithError(err).Warn("out-of-memory events are not told from here on")
+				}
+				return
+			}
+			select {
+			case p.oom <- event.ContainerId:
+			case <-p.life.Done():
+				return
+			}
+		}
+	})
+}
