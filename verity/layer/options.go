@@ -1,9 +1,11 @@
 package layer
 
 import (
+	"archive/tar"
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/cloister-cc/cloister/verity"
 )
@@ -108,6 +110,9 @@ type Options struct {
 	HardLinks HardLinks
 	// Limits bounds hostile layers.
 	Limits Limits
+	// Visit, if set, sees every entry of the tar that was taken, in order and before any result, with its content where the
+	// converter does not need that (always in ext4; in EROFS of files that are not sparse). What it does not read is skipped.
+	Visit func(h *tar.Header, content io.Reader) error
 	// TempDir is where files without a name go: the tar of a compressed layer for EROFS, the lowest level of a tree that is
 	// still being made (1/128 of the disk). "" means the system's.
 	TempDir string

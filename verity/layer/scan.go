@@ -19,10 +19,11 @@ type scanner struct {
 	entries int
 	size    int64 // of all files
 	inline  int64 // what go-erofs makes in memory
+	visit   func(*tar.Header, io.Reader) error
 }
 
 func newScanner(o Options) *scanner {
-	return &scanner{format: o.Format, links: o.HardLinks, limits: o.Limits, root: newDirectory()}
+	return &scanner{format: o.Format, links: o.HardLinks, limits: o.Limits, root: newDirectory(), visit: o.Visit}
 }
 
 // tarStream is a tar that says how far it was read.
@@ -51,6 +52,12 @@ func (s *scanner) scan(in tarStream) error {
 			continue // comments of whoever made the archive; no attribute of a file comes from it
 		}
 		if err := s.entry(h, in.position(), tr); err != nil {
+			return err
+		}
+		if s.visit == nil {
+			continue
+		}
+		if err := s.visit(h, tr); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/containerd/containerd/v2/core/content/proxy"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/cloister-cc/cloister/shim/node"
+	"github.com/cloister-cc/cloister/shim/snapshotter"
+	"github.com/cloister-cc/cloister/verity/layer"
+)
+
+// settings are the command line.
+type settings struct {
+	root, socket, containerd, config string
+	conversions                      int
+}
+
+func newCommand() *cobra.Command {
+	var s settings
+	cmd := &cobra.Command{
+		Use:   "cloister-snapshotter",
+		Short: "Unpack images for containerd into layer disks with dm-verity",
+		Long: `Serve containerd's snapshots and diff services, and the shim's questions for layers in another format, on one Unix socket. The node's
+configuration says which file system layers get (layer_format) and where the socket is (snapshotter).`,
+		Args: cobra.NoArgs, SilenceUsage: true, SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error { return s.serve(cmd.Context()) },
+	}
+	cmd.Flags().StringVar(&s.root, "root", "/var/lib/cloister/snapshotter", "directory for layers and metadata; nobody else's")
+	cmd.Flags().StringVar(&s.socket, "socket", "", "Unix socket to listen on (default: the node configuration's)")
+	cmd.Flags().StringVar(&s.containerd, "containerd", "/run/containerd/containerd.sock", "containerd's socket, whose content store has the blobs")
+	cmd.Flags().StringVar(&s.config, "config", "", "the node's configuration (default "+node.Path+", which need not be there)")
+	cmd.Flags().IntVar(&s.conversions, "conversions", 0, "layers converted at a time, some 30 MiB of memory each; 0: one a processor, at most 4")
+	return cmd
+}
+
+func (s settings) serve(ctx context.Context) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(layer.GCPercent)
+	}
+	log, err := zap.NewProduction()
+	if err != nil {
+		return err
+	}
+	log = log.With(zap.String("component", "snapshotter"))
+	c, err := node.Load(s.config)
+	if err != nil {
+		return err
+	}
+	if s.socket == "" {
+		s.socket = c.Snapshotter
+	}
+	conn, err := grpc.NewClient("unix://"+s.containerd, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return fmt.Errorf("containerd at %q: %w", s.containerd, err)
+	}
+	defer conn.Close()
+	sn, err := snapshotter.New(ctx, snapshotter.Config{
+		Root: s.root, Content: proxy.NewContentStore(conn), Format: formatOf(c.LayerFormat), Conversions: s.conversions, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer sn.Close()
+	l, err := listen(s.socket)
+	if err != nil {
+		return err
+	}
+	log.Info("serving", zap.String("socket", s.socket), zap.String("root", s.root))
+	if err := notify("READY=1"); err != nil {
+		log.Warn("the service manager was not told", zap.Error(err))
+	}
+	return snapshotter.Serve(ctx, l, sn)
+}
+
+// formatOf is what layers are converted to when nobody has asked for their roots yet.
+func formatOf(f node.Format) layer.Format {
+	if f == node.FormatEROFS {
+		return layer.EROFS
+	}
+	return layer.Ext4
+}
+
+// listen takes the socket's path over from a process that is gone; the snapshotter's root is locked by now, so there is no other.
+func listen(path string) (net.Listener, error) {
+	if !filepath.IsAbs(path) {
+		return nil, fmt.Errorf("socket %q: want an absolute path", path)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	switch info, err := os.Lstat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, err
+	case info.Mode().Type() != fs.ModeSocket:
+		return nil, fmt.Errorf("socket %q: there is a %s already", path, info.Mode())
+	default:
+		if err := os.Remove(path); err != nil {
+			return nil, err
+		}
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
