@@ -1,11 +1,12 @@
 package spec
 
 import (
-	"errors"
+	"maps"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/cloister-cc/cloister/agent/api"
+	"github.com/cloister-cc/cloister/shim/boot"
 )
 
 // Input is what a create request is made of. The order is: (*fit.Policy).Fit changes Spec, Copied says what share.Set must bring, Create.
@@ -24,36 +25,81 @@ type Input struct {
 	KeepSeccomp bool
 }
 
-// Create makes the agent's create request. What was changed is in the notes; what the guest cannot do is an error that names the field.
+// Create makes the agent's create request. What was changed is in the notes; what the guest cannot do is a *RefusedError that names the field.
 func Create(in Input) (*api.CreateContainerRequest, []Note, error) {
-	return nil, nil, errors.New("not built yet")
+	request := &api.CreateContainerRequest{ContainerId: in.ContainerID, ExecId: in.ContainerID, Storages: in.Storages}
+	if err := check(in.Spec); err != nil {
+		return nil, nil, err
+	}
+	if in.Sandbox {
+		request.Storages, request.OCI = nil, in.pause()
+		return request, nil, nil
+	}
+	notes := dropped(in.Spec)
+	process, err := Process(in.Spec.Process)
+	if err != nil {
+		return nil, nil, err
+	}
+	mounts, more, err := in.mounts()
+	if err != nil {
+		return nil, nil, err
+	}
+	notes = append(notes, more...)
+	linux, more, err := in.linux()
+	if err != nil {
+		return nil, nil, err
+	}
+	request.OCI = &api.Spec{
+		Version: specs.Version, Process: process, Mounts: mounts, Annotations: in.annotations(), Linux: linux,
+		Root: &api.Root{Path: boot.RootPath(in.ContainerID), Readonly: in.Spec.Root != nil && in.Spec.Root.Readonly},
+	}
+	return request, append(notes, more...), nil
 }
 
-// Process is a process of an exec.
-func Process(p *specs.Process) (*api.Process, error) { return nil, errors.New("not built yet") }
-
-// Resources are the limits of an update: memory, CPU, pids and huge pages.
-func Resources(r *specs.LinuxResources) (*api.LinuxResources, error) {
-	return nil, errors.New("not built yet")
+// pause is the sandbox container: the agent runs its own and reads no more than this.
+func (in *Input) pause() *api.Spec {
+	return &api.Spec{
+		Version: specs.Version, Process: &api.Process{Args: []string{"/pause"}, Cwd: "/", User: &api.User{}},
+		Root: &api.Root{Path: boot.RootPath(in.ContainerID), Readonly: true}, Linux: &api.Linux{}, Annotations: in.annotations(),
+	}
 }
 
-// Sandbox makes the request that creates the pod: its host name, and the name servers of the resolv.conf that the specification mounts.
-func Sandbox(sandboxID string, s *specs.Spec) (*api.CreateSandboxRequest, []Note, error) {
-	return nil, nil, errors.New("not built yet")
+func (in *Input) linux() (*api.Linux, []Note, error) {
+	out := &api.Linux{}
+	// No network namespace: the network is the VM's.
+	for _, t := range []string{"pid", "ipc", "uts", "mount", "cgroup"} {
+		out.Namespaces = append(out.Namespaces, &api.LinuxNamespace{Type: t})
+	}
+	if !isPrivileged(in.Spec) {
+		out.MaskedPaths, out.ReadonlyPaths = maskedPaths, readonlyPaths
+	}
+	l := in.Spec.Linux
+	if l == nil {
+		l = &specs.Linux{}
+	}
+	var err error
+	if out.Resources, err = Resources(l.Resources); err != nil {
+		return nil, nil, err
+	}
+	if err := checkSysctl(l.Sysctl); err != nil {
+		return nil, nil, err
+	}
+	if len(in.Sysctl)+len(l.Sysctl) > 0 {
+		out.Sysctl = map[string]string{}
+		maps.Copy(out.Sysctl, in.Sysctl)
+		maps.Copy(out.Sysctl, l.Sysctl)
+	}
+	if l.Seccomp != nil && !in.KeepSeccomp && IsRuntimeDefault(l.Seccomp) {
+		return out, []Note{{"Linux.Seccomp", "left out", "it is the runtime's default profile, and the policy names no profile or another"}}, nil
+	}
+	if out.Seccomp, err = seccomp(l.Seccomp); err != nil {
+		return nil, nil, err
+	}
+	return out, nil, nil
 }
 
-// PodSysctl are the sysctls of a sandbox container's specification that containers of the pod get.
-func PodSysctl(s *specs.Spec) (map[string]string, []Note, error) {
-	return nil, nil, errors.New("not built yet")
-}
-
-// IsSandbox says whether the specification is of a pod's sandbox container, by containerd's annotation.
-func IsSandbox(s *specs.Spec) bool {
-	return s.Annotations["io.kubernetes.cri.container-type"] == "sandbox"
-}
-
-// SandboxID is the pod that the specification belongs to, by containerd's annotation; "" when it does not say.
-func SandboxID(s *specs.Spec) string { return s.Annotations["io.kubernetes.cri.sandbox-id"] }
-
-// Copied are the mounts whose files the guest must be given as copies, in the specification's order: ConfigMaps, Secrets, tokens, the termination log, kubelet's hosts file.
-func Copied(s *specs.Spec) ([]specs.Mount, error) { return nil, errors.New("not built yet") }
+// maskedPaths and readonlyPaths say no more than that the container is not privileged; the agent has its own lists.
+var (
+	maskedPaths   = []string{"/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list", "/proc/scsi", "/sys/firmware"}
+	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+)
