@@ -28,6 +28,33 @@ func config() vm.Config {
 	}
 }
 
+// numbers are descriptors as prepare would hand them out.
+func numbers(c vm.Config) fds {
+	f := fds{qmp: 3, kernel: 4, initrd: 5, console: 6}
+	next := 7
+	take := func(wanted bool) (n int) {
+		if wanted {
+			n, next = next, next+1
+		}
+		return n
+	}
+	f.firmware = take(c.Firmware != "")
+	f.teeDisk = take(c.TEEDisk != "")
+	f.initdata = take(c.InitdataDisk != "")
+	for range c.Taps {
+		f.taps = append(f.taps, take(true))
+	}
+	f.kvm = take(c.User != 0 && c.Accel == "kvm")
+	if c.Transport == vm.TransportVsock {
+		f.vsock, f.cid = take(true), 1234567
+		return f
+	}
+	for range vm.Ports {
+		f.ports = append(f.ports, take(true))
+	}
+	return f
+}
+
 func TestArgsGolden(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -54,6 +81,12 @@ func TestArgsGolden(t *testing.T) {
 			c.TEE, c.Firmware = vm.TEESNP, "/guest/OVMF.fd"
 			c.LaunchID = signedLaunch(t)
 		}},
+		{"snp-pod", func(c *vm.Config) { // as the containerd shim launches one
+			c.TEE, c.Accel, c.Firmware, c.User, c.Transport = vm.TEESNP, "kvm", "/guest/OVMF.fd", 990, vm.TransportVsock
+			c.MaxVCPUs, c.MaxMemoryMiB = 2, 512
+			c.Taps = []vm.Tap{{MAC: "02:00:00:00:00:01", MTU: 1450}, {MAC: "02:00:00:00:00:02"}}
+		}},
+		{"grows", func(c *vm.Config) { c.MaxVCPUs, c.MaxMemoryMiB = 8, 2000 }},
 		{"commas", func(c *vm.Config) {
 			c.ID, c.Console = "a,process=b", "/tmp/x,y/console"
 			c.TEEDisk = "/tmp/x,readonly=off"
@@ -62,7 +95,7 @@ func TestArgsGolden(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			c := config()
 			tc.change(&c)
-			got := strings.Join(Args(c), "\n") + "\n"
+			got := strings.Join(arguments(c, numbers(c)), "\n") + "\n"
 			golden := filepath.Join("testdata", "args-"+tc.name+".golden")
 			if *update {
 				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
@@ -113,8 +146,8 @@ func TestSNPArgumentsAreTheMeasuredOnes(t *testing.T) {
 	}
 	c := config()
 	c.TEE, c.Firmware = vm.TEESNP, "/guest/OVMF.fd"
-	all := strings.Join(Args(c), " ")
-	for _, want := range []string{"kernel-hashes=on", "-bios /guest/OVMF.fd", "-cpu " + snpCPU + " ", "policy=0x30000,"} {
+	all := strings.Join(arguments(c, numbers(c)), " ")
+	for _, want := range []string{"kernel-hashes=on", "-bios /proc/self/fd/7", "-cpu " + snpCPU + " ", "policy=0x30000,"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("arguments lack %q", want)
 		}
@@ -124,7 +157,7 @@ func TestSNPArgumentsAreTheMeasuredOnes(t *testing.T) {
 	}
 	c.LaunchID = signedLaunch(t)
 	c.LaunchID.AuthorKey = false
-	if all := strings.Join(Args(c), " "); !strings.Contains(all, "author-key-enabled=off") {
+	if all := strings.Join(arguments(c, numbers(c)), " "); !strings.Contains(all, "author-key-enabled=off") {
 		t.Error("author's key enabled without one")
 	}
 }
@@ -133,7 +166,7 @@ func TestSNPArgumentsAreTheMeasuredOnes(t *testing.T) {
 func TestHostDataOnlyInSNPArguments(t *testing.T) {
 	c := config()
 	c.TEE, c.HostData = vm.TEEEmulated, [32]byte{1, 2, 3}
-	if all := strings.Join(Args(c), " "); strings.Contains(all, "host-data") {
+	if all := strings.Join(arguments(c, numbers(c)), " "); strings.Contains(all, "host-data") {
 		t.Error("host-data in the arguments of an emulated TEE")
 	}
 }

@@ -32,6 +32,13 @@ func dialPort(ctx context.Context, dir string, port int) (net.Conn, error) {
 	if port < 0 || port >= vm.Ports {
 		return nil, fmt.Errorf("got port %d, want 0 to %d", port, vm.Ports-1)
 	}
+	cid, ok, err := readCID(dir)
+	if err != nil {
+		return nil, err
+	}
+	if ok { // the agent takes any number of connections
+		return dialVsock(ctx, connectVsock(cid))
+	}
 	lock, err := lockPort(dir, port)
 	if err != nil {
 		return nil, err

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"os"
 	"sync"
 
 	"github.com/cloister-cc/cloister/shim/vm"
@@ -57,6 +57,7 @@ type blockdev struct {
 	Driver   string        `json:"driver"`
 	NodeName string        `json:"node-name"`
 	ReadOnly bool          `json:"read-only"`
+	Discard  string        `json:"discard"`
 	File     *blockdevFile `json:"file"`
 }
 
@@ -64,6 +65,7 @@ type blockdevFile struct {
 	Driver   string `json:"driver"`
 	Filename string `json:"filename"`
 	ReadOnly bool   `json:"read-only"`
+	Discard  string `json:"discard"`
 }
 
 type scsiDisk struct {
@@ -84,6 +86,13 @@ type idArgument struct {
 	ID string `json:"id"`
 }
 
+// firstSet is the descriptor set of the first disk: above all that a VM is started with.
+const firstSet = 1024
+
+type fdsetArgument struct {
+	ID int `json:"fdset-id"`
+}
+
 // Plug adds a disk on the virtio-scsi controller.
 func (m *VM) Plug(ctx context.Context, disk vm.Disk) (vm.Address, error) {
 	lun, err := m.plug(ctx, disk)
@@ -94,18 +103,16 @@ func (m *VM) Plug(ctx context.Context, disk vm.Disk) (vm.Address, error) {
 }
 
 func (m *VM) plug(ctx context.Context, disk vm.Disk) (int, error) {
-	if !filepath.IsAbs(disk.Path) {
-		return 0, errors.New("want an absolute path")
+	file, block, err := openDisk(disk)
+	if err != nil {
+		return 0, err
 	}
+	defer func() { _ = file.Close() }()
 	lun, err := m.disks.take()
 	if err != nil {
 		return 0, err
 	}
-	err = m.monitor.execute(ctx, "blockdev-add", blockdev{
-		Driver: "raw", NodeName: nodeName(lun), ReadOnly: disk.ReadOnly,
-		File: &blockdevFile{Driver: "file", Filename: disk.Path, ReadOnly: disk.ReadOnly},
-	})
-	if err != nil {
+	if err := m.addNode(ctx, lun, disk, file, block); err != nil {
 		return 0, m.abandon(lun, err)
 	}
 	err = m.monitor.execute(ctx, "device_add", scsiDisk{
@@ -122,6 +129,32 @@ func (m *VM) plug(ctx context.Context, disk vm.Disk) (int, error) {
 	}
 	m.disks.release(lun)
 	return 0, err
+}
+
+// addNode makes the block node of a disk. QEMU works on a duplicate of the descriptor, so the set it came in is taken away at once.
+func (m *VM) addNode(ctx context.Context, lun int, disk vm.Disk, file *os.File, block bool) error {
+	set := fdsetArgument{firstSet + lun}
+	if err := m.monitor.pass(ctx, "add-fd", set, file); err != nil {
+		return err
+	}
+	node := blockdev{
+		Driver: "raw", NodeName: nodeName(lun), ReadOnly: disk.ReadOnly, Discard: "ignore",
+		File: &blockdevFile{Driver: "file", Filename: fmt.Sprintf("/dev/fdset/%d", set.ID), ReadOnly: disk.ReadOnly, Discard: "ignore"},
+	}
+	if block {
+		node.File.Driver = "host_device"
+	}
+	if !disk.ReadOnly { // what the guest frees, a sparse file gives back
+		node.Discard, node.File.Discard = "unmap", "unmap"
+	}
+	err := m.monitor.execute(ctx, "blockdev-add", node)
+	if err != nil && !refused(err) {
+		return err
+	}
+	if undo := m.monitor.execute(context.WithoutCancel(ctx), "remove-fd", set); undo != nil && !refused(undo) {
+		return errors.Join(err, undo)
+	}
+	return err
 }
 
 // abandon gives a number back if QEMU said no; otherwise nobody knows what is there.

@@ -70,11 +70,11 @@ func kvmQuestion() (kvmAnswer, error) {
 func probeKVM(ctx context.Context, kernel string) bool {
 	ctx, cancel := context.WithTimeout(ctx, kvmDeadline)
 	defer cancel()
-	p, err := spawn([]string{
+	p, err := spawn(child{args: []string{
 		"-name", "cloister-kvm-probe", "-no-user-config", "-nodefaults", "-no-reboot", "-display", "none",
 		"-machine", "q35,usb=off,sata=off,smbus=off", "-accel", "kvm", "-cpu", "host", "-m", "256M",
 		"-kernel", kernel, "-append", "quiet panic=-1 reboot=t",
-	}, os.TempDir(), nil, false)
+	}})
 	if err != nil {
 		return false
 	}

@@ -25,23 +25,36 @@ type process struct {
 	stderr tail
 }
 
+// child is how QEMU is started.
+type child struct {
+	args       []string
+	inherited  []*os.File // from descriptor 3 on
+	detached   bool
+	user       int      // 0: ours
+	cgroups    []string // directories
+	lockMemory bool
+}
+
 // spawn starts QEMU. Unless detached, the kernel kills it when we die, however we die: a VM that nobody can stop would hold its
 // memory for ever. That signal is bound to the *thread* that forked, so that thread is kept until the child is gone.
-func spawn(args []string, dir string, extra []*os.File, detached bool) (*process, error) {
+func spawn(c child) (*process, error) {
 	p := &process{done: make(chan struct{})}
-	cmd := exec.Command(Program, args...)
-	cmd.Dir = dir
+	cmd := exec.Command(Program, c.args...)
+	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 	cmd.Stderr = &p.stderr
-	cmd.ExtraFiles = extra
+	cmd.ExtraFiles = c.inherited
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if !detached {
+	if !c.detached {
 		cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
+	}
+	if c.user != 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(c.user), Gid: uint32(c.user)}
 	}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-		err := cmd.Start()
+		err := startIn(cmd, c.cgroups)
 		if err == nil {
 			p.pid = cmd.Process.Pid
 		}
@@ -53,6 +66,11 @@ func spawn(args []string, dir string, extra []*os.File, detached bool) (*process
 	}()
 	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %s: %w", Program, err)
+	}
+	if err := limit(p.pid, c.lockMemory); err != nil && !errors.Is(err, unix.ESRCH) { // one that has ended tells why by its exit
+		killed := p.kill()
+		<-p.done
+		return nil, errors.Join(fmt.Errorf("limit %s: %w", Program, err), killed)
 	}
 	return p, nil
 }

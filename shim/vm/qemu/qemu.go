@@ -2,6 +2,9 @@
 //
 // QEMU gets no configuration but its command line, no default devices, and a seccomp filter that denies spawning. Its control socket is one end
 // of a socket pair, so no other process can drive it. It dies with the process that started it.
+//
+// Each file it works on comes to it as an open descriptor, and the sockets of its ports are made for it, so it can run as a user who may open none of
+// them, in control groups it was born into. What is left of its own to open are the devices of KVM and the firmware that is installed with it.
 package qemu
 
 import (
@@ -15,8 +18,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cloister-cc/cloister/shim/vm"
 )
 
@@ -29,6 +30,9 @@ type VM struct {
 	process *process
 	monitor *qmp
 	disks   disks
+	config  vm.Config
+	sizing  sync.Mutex // held while it grows
+	dimms   int        // memory devices asked for so far, to name the next
 
 	done    chan struct{}
 	err     error // valid after done
@@ -36,7 +40,10 @@ type VM struct {
 	stopped bool
 }
 
-var _ vm.VM = (*VM)(nil)
+var (
+	_ vm.VM       = (*VM)(nil)
+	_ vm.Growable = (*VM)(nil)
+)
 
 // Start boots c and returns once QEMU answers on its control socket; the guest is still booting then.
 func Start(ctx context.Context, c vm.Config) (*VM, error) {
@@ -60,33 +67,32 @@ func start(ctx context.Context, c vm.Config) (*VM, error) {
 			c.Accel = "kvm"
 		}
 	}
+	if c.User != 0 && os.Getuid() != 0 {
+		return nil, fmt.Errorf("user: only root can run %s as user %d", Program, c.User)
+	}
+	c.Transport = transport(c.Transport)
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	// Made by us: QEMU would make it readable by all.
-	console, err := os.OpenFile(c.Console, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("console: %w", err)
-	}
-	if err := console.Close(); err != nil {
-		return nil, fmt.Errorf("console: %w", err)
-	}
-	ours, theirs, err := socketPair()
+	l, err := prepare(c)
 	if err != nil {
 		return nil, err
 	}
-	p, err := spawn(Args(c), c.Dir, []*os.File{theirs}, c.Detached)
-	_ = theirs.Close()
+	p, err := spawn(child{
+		args: arguments(c, l.fds), inherited: l.inherited, detached: c.Detached, user: c.User, cgroups: c.Cgroups, lockMemory: c.TEE == vm.TEESNP,
+	})
+	l.close()
 	if err != nil {
-		return nil, errors.Join(err, ours.Close())
+		removeSockets(c.Dir)
+		return nil, errors.Join(err, l.monitor.Close())
 	}
-	m := &VM{dir: c.Dir, process: p, done: make(chan struct{})}
-	m.monitor, err = newQMP(ctx, ours)
+	m := &VM{dir: c.Dir, process: p, config: c, done: make(chan struct{})}
+	m.monitor, err = newQMP(ctx, l.monitor)
 	if err != nil {
 		killed := p.kill()
 		<-p.done
-		m.removeSockets()
-		_ = ours.Close()
+		removeSockets(c.Dir)
+		_ = l.monitor.Close()
 		if ctx.Err() == nil && p.stderr.String() != "" {
 			err = p.failure() // QEMU's own words say more than the end of its socket
 		}
@@ -96,27 +102,12 @@ func start(ctx context.Context, c vm.Config) (*VM, error) {
 	return m, nil
 }
 
-// socketPair returns two connected ends; the second is for the child.
-func socketPair() (net.Conn, *os.File, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, os.NewSyscallError("socketpair", err)
-	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "qmp"), os.NewFile(uintptr(fds[1]), "qmp")
-	conn, err := net.FileConn(ours)
-	_ = ours.Close() // FileConn works on a duplicate
-	if err != nil {
-		return nil, nil, errors.Join(err, theirs.Close())
-	}
-	return conn, theirs, nil
-}
-
 // watch turns the end of the process into the end of the VM.
 func (m *VM) watch() {
 	<-m.process.done
 	<-m.monitor.done // after the last event
 	_ = m.monitor.close()
-	m.removeSockets()
+	removeSockets(m.dir)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.stopped {
@@ -128,11 +119,13 @@ func (m *VM) watch() {
 	close(m.done)
 }
 
-func (m *VM) removeSockets() {
+// removeSockets removes what this package makes in a VM's directory.
+func removeSockets(dir string) {
 	for port := range vm.Ports {
-		_ = os.Remove(filepath.Join(m.dir, socketName(port)))
-		_ = os.Remove(filepath.Join(m.dir, lockName(port)))
+		_ = os.Remove(filepath.Join(dir, socketName(port)))
+		_ = os.Remove(filepath.Join(dir, lockName(port)))
 	}
+	_ = os.Remove(filepath.Join(dir, cidName))
 }
 
 // Dial opens a session on a port.

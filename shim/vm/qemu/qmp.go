@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxMessage bounds one line of QMP. The longest we ask for is an event; the greeting has 200 bytes.
@@ -18,6 +21,7 @@ const maxMessage = 64 << 10
 type qmp struct {
 	conn    net.Conn
 	writing sync.Mutex    // one line at a time; never held together with mu, which the reader needs
+	passing sync.Mutex    // one descriptor at a time, until QEMU has answered
 	done    chan struct{} // the socket has ended
 
 	mu       sync.Mutex
@@ -126,6 +130,18 @@ func (q *qmp) execute(ctx context.Context, command string, arguments any) error 
 
 // ask is execute for a command whose answer counts.
 func (q *qmp) ask(ctx context.Context, command string, arguments any) (json.RawMessage, error) {
+	return q.askFor(ctx, command, arguments, nil)
+}
+
+// pass is execute for a command that takes a descriptor along. The file stays ours.
+func (q *qmp) pass(ctx context.Context, command string, arguments any, file *os.File) error {
+	q.passing.Lock()
+	defer q.passing.Unlock()
+	_, err := q.askFor(ctx, command, arguments, file)
+	return err
+}
+
+func (q *qmp) askFor(ctx context.Context, command string, arguments any, file *os.File) (json.RawMessage, error) {
 	reply := make(chan message, 1)
 	q.mu.Lock()
 	id := q.next
@@ -137,7 +153,7 @@ func (q *qmp) ask(ctx context.Context, command string, arguments any) (json.RawM
 		defer q.mu.Unlock()
 		delete(q.pending, id)
 	}()
-	if err := q.send(command, arguments, id); err != nil {
+	if err := q.send(command, arguments, id, file); err != nil {
 		return nil, fmt.Errorf("qmp %s: %w", command, err)
 	}
 	select {
@@ -153,7 +169,7 @@ func (q *qmp) ask(ctx context.Context, command string, arguments any) (json.RawM
 	}
 }
 
-func (q *qmp) send(command string, arguments any, id uint64) error {
+func (q *qmp) send(command string, arguments any, id uint64, file *os.File) error {
 	line, err := json.Marshal(struct {
 		Execute   string `json:"execute"`
 		Arguments any    `json:"arguments,omitempty"`
@@ -164,7 +180,31 @@ func (q *qmp) send(command string, arguments any, id uint64) error {
 	}
 	q.writing.Lock()
 	defer q.writing.Unlock()
-	_, err = q.conn.Write(append(line, '\n'))
+	line = append(line, '\n')
+	if file == nil {
+		_, err = q.conn.Write(line)
+		return err
+	}
+	return sendWith(q.conn, line, file)
+}
+
+// sendWith writes a line of which the first byte carries a descriptor.
+func sendWith(conn net.Conn, line []byte, file *os.File) error {
+	socket, ok := conn.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("a %T takes no descriptors", conn)
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var n int
+	var sent error
+	err = raw.Control(func(fd uintptr) { n, _, sent = socket.WriteMsgUnix(line, unix.UnixRights(int(fd)), nil) })
+	if err := errors.Join(err, sent); err != nil {
+		return err
+	}
+	_, err = conn.Write(line[n:]) // a stream may take less than all of it
 	return err
 }
 

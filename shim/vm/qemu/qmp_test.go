@@ -32,7 +32,15 @@ const greeting = `{"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major"
 // fakeQEMU answers each command with what answer returns: lines, of which %d stands for the command's id.
 func fakeQEMU(t *testing.T, hello string, answer func(command string) []string) net.Conn {
 	t.Helper()
-	ours, theirs := net.Pipe()
+	ours, file, err := socketPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, err := net.FileConn(file)
+	_ = file.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -158,7 +166,7 @@ func TestDiskStateUnknown(t *testing.T) {
 			return []string{`{"return": {}, "id": %d}`}
 		}
 	}
-	for _, on := range []string{"blockdev-add", "device_add"} {
+	for _, on := range []string{"add-fd", "blockdev-add", "device_add"} {
 		t.Run("plug-"+on, func(t *testing.T) {
 			m := &VM{monitor: monitor(t, silent(on))}
 			ctx, cancel := context.WithTimeout(testContext(t), 10*time.Millisecond)
@@ -203,7 +211,7 @@ func TestRefusedPlugIsUndone(t *testing.T) {
 	if m.disks.has(0) {
 		t.Error("the unit number is taken")
 	}
-	if got := strings.Join(commands, " "); got != "blockdev-add device_add blockdev-del" {
+	if got := strings.Join(commands, " "); got != "add-fd blockdev-add remove-fd device_add blockdev-del" {
 		t.Errorf("got commands %s", got)
 	}
 }
