@@ -25,10 +25,10 @@ const (
 
 // facts is what is known of one layer: the file facts.json of its directory.
 type facts struct {
-	DiffID   string              `json:"diff_id"`
-	Disks    map[string]disk     `json:"disks"`  // by format
-	Blobs    []blob              `json:"blobs"`  // what it was made of, newest last
-	Accounts accounts            `json:"accounts"`
+	DiffID   string          `json:"diff_id"`
+	Disks    map[string]disk `json:"disks"` // by format
+	Blobs    []blob          `json:"blobs"` // what it was made of, newest last
+	Accounts accounts        `json:"accounts"`
 	// Native says that the layer is an EROFS image itself; there is no tar to make another format of.
 	Native bool `json:"native,omitempty"`
 }

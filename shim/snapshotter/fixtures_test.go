@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -138,22 +139,22 @@ func zstandard(t testing.TB, data []byte) []byte {
 	return w.EncodeAll(data, nil)
 }
 
-// node is a snapshotter with a content store, as containerd sees both.
-type node struct {
+// machine is a snapshotter with a content store, as containerd sees both.
+type machine struct {
 	*snapshotter.Snapshotter
 	t     testing.TB
 	root  string
 	blobs *blobs
 }
 
-func newNode(t testing.TB, change ...func(*snapshotter.Config)) *node {
+func newNode(t testing.TB, change ...func(*snapshotter.Config)) *machine {
 	t.Helper()
-	n := &node{t: t, root: filepath.Join(t.TempDir(), "root"), blobs: newBlobs()}
+	n := &machine{t: t, root: filepath.Join(t.TempDir(), "root"), blobs: newBlobs()}
 	n.open(change...)
 	return n
 }
 
-func (n *node) open(change ...func(*snapshotter.Config)) {
+func (n *machine) open(change ...func(*snapshotter.Config)) {
 	n.t.Helper()
 	c := snapshotter.Config{Root: n.root, Content: n.blobs}
 	for _, f := range change {
@@ -168,7 +169,7 @@ func (n *node) open(change ...func(*snapshotter.Config)) {
 }
 
 // reopen is what a restart of the daemon does.
-func (n *node) reopen() {
+func (n *machine) reopen() {
 	n.t.Helper()
 	if err := n.Close(); err != nil {
 		n.t.Fatal(err)
@@ -181,7 +182,7 @@ func inNamespace(t testing.TB) context.Context { return namespaces.WithNamespace
 const gzipLayer = ocispec.MediaTypeImageLayerGzip
 
 // unpack does what containerd's unpacker does for one layer. The chain is the name of the committed snapshot.
-func (n *node) unpack(ctx context.Context, chain, parent, mediaType string, data []byte, diffID digest.Digest) error {
+func (n *machine) unpack(ctx context.Context, chain, parent, mediaType string, data []byte, diffID digest.Digest) error {
 	desc := ocispec.Descriptor{MediaType: mediaType, Digest: n.blobs.put(ctx, data), Size: int64(len(data))}
 	key := fmt.Sprintf("extract-%d %s", time.Now().UnixNano(), chain)
 	labels := snapshots.WithLabels(map[string]string{snapshots.LabelSnapshotRef: chain, snapshots.LabelSnapshotDiffID: diffID.String()})
@@ -200,7 +201,7 @@ func (n *node) unpack(ctx context.Context, chain, parent, mediaType string, data
 }
 
 // image unpacks tars as layers from the base up and returns the name of the topmost snapshot.
-func (n *node) image(ctx context.Context, tars ...[]byte) string {
+func (n *machine) image(ctx context.Context, tars ...[]byte) string {
 	n.t.Helper()
 	parent := ""
 	for _, data := range tars {
@@ -217,7 +218,7 @@ func (n *node) image(ctx context.Context, tars ...[]byte) string {
 }
 
 // container prepares a container's snapshot and returns what the shim reads of it, and the directory that the host may see.
-func (n *node) container(ctx context.Context, key, parent string) (rootfs.Rootfs, string) {
+func (n *machine) container(ctx context.Context, key, parent string) (rootfs.Rootfs, string) {
 	n.t.Helper()
 	mounts, err := n.Prepare(ctx, key, parent)
 	if err != nil {
@@ -226,7 +227,7 @@ func (n *node) container(ctx context.Context, key, parent string) (rootfs.Rootfs
 	return n.read(mounts), mounts[0].Source
 }
 
-func (n *node) read(mounts []mount.Mount) rootfs.Rootfs {
+func (n *machine) read(mounts []mount.Mount) rootfs.Rootfs {
 	n.t.Helper()
 	var list []*apitypes.Mount
 	for _, m := range mounts {
@@ -240,7 +241,7 @@ func (n *node) read(mounts []mount.Mount) rootfs.Rootfs {
 }
 
 // names lists a directory below the root.
-func (n *node) names(dir string) []string {
+func (n *machine) names(dir string) []string {
 	n.t.Helper()
 	entries, err := os.ReadDir(filepath.Join(n.root, dir))
 	if err != nil {
@@ -253,9 +254,16 @@ func (n *node) names(dir string) []string {
 	return names
 }
 
-func (n *node) wantNames(dir string, want int) {
+func (n *machine) wantNames(dir string, want int) {
 	n.t.Helper()
 	if got := n.names(dir); len(got) != want {
 		n.t.Errorf("%s: got %d entries %v, want %d", dir, len(got), got, want)
 	}
+}
+
+// noise is text that does not compress.
+func noise(size int) string {
+	b := make([]byte, size)
+	rand.NewChaCha8([32]byte{1}).Read(b)
+	return string(b)
 }

@@ -205,15 +205,14 @@ func (s *store) seen(diffID string, b blob) error {
 
 // trash moves something out of the way, to be removed by empty.
 func (s *store) trash(path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
 	to, err := os.MkdirTemp(s.work, "gone-")
 	if err != nil {
 		return err
 	}
-	err = os.Rename(path, filepath.Join(to, "was"))
-	if errors.Is(err, os.ErrNotExist) {
-		err = nil
-	}
-	return err
+	return os.Rename(path, filepath.Join(to, "was"))
 }
 
 // sweep moves every layer out of the way that is neither referred to nor pinned. refs is called with the store locked: a reference that is written
