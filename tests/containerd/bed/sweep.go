@@ -1,0 +1,138 @@
+package bed
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// markOf is the node that a process belongs to: NAME=OWNER-ID, or empty.
+func markOf(pid string) string {
+	environ, err := os.ReadFile(filepath.Join("/proc", pid, "environ"))
+	if err != nil {
+		return ""
+	}
+	for entry := range bytes.SplitSeq(environ, []byte{0}) {
+		if bytes.HasPrefix(entry, []byte(markName+"=")) {
+			return string(entry)
+		}
+	}
+	return ""
+}
+
+// killMarked kills every process of a node, shims first in no order: each is the node's own, by its environment.
+func killMarked(mark string) error {
+	return killWhere(func(m string) bool { return m == mark })
+}
+
+func killWhere(ours func(mark string) bool) error {
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		entries, err := os.ReadDir("/proc")
+		if err != nil {
+			return err
+		}
+		left := 0
+		for _, e := range entries {
+			pid, err := strconv.Atoi(e.Name())
+			if err != nil || pid == os.Getpid() {
+				continue
+			}
+			if m := markOf(e.Name()); m == "" || !ours(m) {
+				continue
+			}
+			left++
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return fmt.Errorf("kill process %d: %w", pid, err)
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d processes do not end", left)
+		}
+		time.Sleep(20 * time.Millisecond) // a killed process has no event for those who are not its parent
+	}
+}
+
+// unmountBelow takes away what is mounted below a directory.
+func unmountBelow(dir string) error {
+	mounts, err := mountsBelow(dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, m := range mounts {
+		if err := unix.Unmount(m, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
+			errs = append(errs, fmt.Errorf("unmount %q: %w", m, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweepStale removes the nodes of runs that did not come to their end: a test binary that ran out of time has no chance to.
+func sweepStale() error {
+	gone := func(owner string) bool {
+		pid, err := strconv.Atoi(owner)
+		return err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+	}
+	errs := []error{killWhere(func(mark string) bool {
+		owner, _, _ := strings.Cut(strings.TrimPrefix(mark, markName+"="), "-")
+		return gone(owner)
+	})}
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*"))
+	errs = append(errs, err)
+	for _, dir := range dirs {
+		owner, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), dirPrefix), "-")
+		if !gone(owner) {
+			continue
+		}
+		name, err := os.ReadFile(filepath.Join(dir, "bridge"))
+		if link, lookup := netlink.LinkByName(strings.TrimSpace(string(name))); err == nil && lookup == nil {
+			errs = append(errs, netlink.LinkDel(link))
+		}
+		errs = append(errs, unmountBelow(dir), removeCgroups("/"+strings.TrimSpace(string(name))), os.RemoveAll(dir))
+	}
+	return errors.Join(errs...)
+}
+
+// removeCgroups removes a node's groups from each hierarchy, the deepest first.
+func removeCgroups(parent string) error {
+	if len(parent) < 4 {
+		return nil
+	}
+	tops, err := filepath.Glob("/sys/fs/cgroup/*" + parent)
+	if err != nil {
+		return err
+	}
+	tops = append(tops, "/sys/fs/cgroup"+parent)
+	var errs []error
+	for _, top := range tops {
+		errs = append(errs, removeCgroup(top))
+	}
+	return errors.Join(errs...)
+}
+
+func removeCgroup(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil // not there
+	}
+	var errs []error
+	for _, e := range entries {
+		if e.IsDir() {
+			errs = append(errs, removeCgroup(filepath.Join(dir, e.Name())))
+		}
+	}
+	return errors.Join(append(errs, os.Remove(dir))...)
+}
