@@ -44,7 +44,13 @@ func TestRetries(t *testing.T) {
 		tries            int32 // that were made
 		ok               bool
 	}{
-		{503, 2, 3, true}, {429, 1, 2, true}, {408, 2, 3, true}, {500, 3, 3, false}, {403, 9, 1, false}, {400, 9, 1, false}, {501, 9, 1, false},
+		{503, 2, 3, true},
+		{429, 1, 2, true},
+		{408, 2, 3, true},
+		{500, 3, 3, false},
+		{403, 9, 1, false},
+		{400, 9, 1, false},
+		{501, 9, 1, false},
 		{0, 2, 3, true}, // the connection is cut
 	} {
 		var asked atomic.Int32
