@@ -201,13 +201,14 @@ func (p *Pod) countLocked() {
 // await follows a process to its end.
 func (p *Pod) await(c *container, proc *process) {
 	p.loops.Go(func() {
-		status, err := p.client.Wait(p.life, proc.wire)
-		e := Exit{Status: uint32(status), At: time.Now()}
+		var status int
+		err := p.stream(p.life, "wait for process", func(ctx context.Context) (err error) {
+			status, err = p.client.Wait(ctx, proc.wire)
+			return err
+		})
+		e := Exit{Status: uint32(status), At: time.Now(), Err: err}
 		if err != nil {
-			e.Status, e.Err = 255, p.answer("wait for process", err)
-			if !p.alive() {
-				e.Err = p.ended("wait for process")
-			}
+			e.Status = 255
 		}
 		p.mu.Lock()
 		if proc == c.init && c.phase != phaseRemoved {

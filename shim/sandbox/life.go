@@ -8,6 +8,9 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
+	"github.com/containerd/ttrpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/cloister-cc/cloister/agent/api"
 	"github.com/cloister-cc/cloister/shim/boot"
@@ -33,7 +36,7 @@ func (p *Pod) call(ctx context.Context, what string, f func(context.Context) err
 		return p.ended(what)
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", what, ctx.Err())
-	case limited.Err() != nil:
+	case late(limited, err):
 		p.suspect()
 		return fault(context.DeadlineExceeded, "%s: no answer of the agent within %v", what, p.requestTimeout())
 	}
@@ -47,12 +50,21 @@ func (p *Pod) within(ctx context.Context, f func(context.Context) error) error {
 	return p.ask(ctx, f)
 }
 
-// ask calls f with a context that ends with the pod's life.
+// ask calls f with a context that ends with the pod's life. Where the channel ended first it waits for watch to say why.
 func (p *Pod) ask(ctx context.Context, f func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
+	lived, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.life, cancel)()
-	return f(ctx)
+	err := f(lived)
+	if err != nil && (errors.Is(err, ttrpc.ErrClosed) || p.channelEnded()) {
+		<-lived.Done()
+	}
+	return err
+}
+
+// late tells whether an answer did not come in time: on this side's clock, or on the agent's, which is told the limit.
+func late(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || status.Code(err) == codes.DeadlineExceeded
 }
 
 func (p *Pod) requestTimeout() time.Duration {
@@ -126,16 +138,12 @@ func (p *Pod) watchHealth() {
 		case <-p.ill:
 		}
 		ctx, cancel := context.WithTimeout(p.life, p.requestTimeout())
-		err := p.client.Check(ctx)
-		late := ctx.Err() != nil
-		cancel()
-		if err == nil || !p.alive() {
-			continue
-		}
-		if late {
+		err := p.ask(ctx, p.client.Check)
+		if err != nil && late(ctx, err) {
 			err = fmt.Errorf("%w within %v", errHung, p.requestTimeout())
 		}
-		if errors.Is(err, errHung) || !p.channelEnded() {
+		cancel()
+		if err != nil && (errors.Is(err, errHung) || !p.channelEnded()) {
 			p.lose(err)
 			return
 		}

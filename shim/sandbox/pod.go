@@ -32,7 +32,7 @@ type Pod struct {
 	// life ends when the VM is lost or the pod was taken down; its cause says why. Whatever waits for the guest ends with it.
 	life context.Context
 	end  context.CancelCauseFunc
-	// open ends, before life, when the pod is being stopped: nothing new is begun.
+	// open ends when the pod is being stopped: what is under way gives up. A pod whose VM is lost is still open: its containers are removed.
 	open context.Context
 	shut context.CancelFunc
 
@@ -54,7 +54,7 @@ type Pod struct {
 func newPod(c Config, h host) *Pod {
 	p := &Pod{config: c, host: h, containers: map[string]*container{}, oom: make(chan string, 16), ill: make(chan struct{}, 1)}
 	p.life, p.end = context.WithCancelCause(context.Background())
-	p.open, p.shut = context.WithCancel(p.life)
+	p.open, p.shut = context.WithCancel(context.Background())
 	return p
 }
 
