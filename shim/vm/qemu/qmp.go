@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxMessage bounds one line of QMP. The longest we ask for is an event; the greeting has 200 bytes.
-const maxMessage = 64 << 10
+// maxMessage bounds one line of QMP. The longest we ask for is the list of 255 processors, some 50 KiB; the greeting has 200 bytes.
+const maxMessage = 256 << 10
 
 // qmp is a client for QEMU's control socket: commands that are answered in turn, and the two events that are waited for.
 type qmp struct {

@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -246,4 +247,19 @@ func TestWhere(t *testing.T) {
 	if got, err := m.Where(testContext(t)); err == nil {
 		t.Errorf("got %q of a dump without a processor, want an error", got)
 	}
+}
+
+// A guest may have taken QEMU over: whatever it writes is an error or a message, and never more than a line is kept.
+func FuzzReadMessage(f *testing.F) {
+	f.Add([]byte(greeting + "\n"))
+	f.Add([]byte(`{"return": [], "id": 7}` + "\n" + `{"event": "SHUTDOWN", "data": {"reason": "guest-reset"}}` + "\n"))
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		r := bufio.NewReaderSize(bytes.NewReader(stream), maxMessage)
+		for range bytes.Count(stream, []byte("\n")) + 1 {
+			if _, err := readMessage(r); err != nil {
+				return
+			}
+		}
+		t.Errorf("got more messages than lines from %q", stream)
+	})
 }
