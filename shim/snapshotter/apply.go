@@ -68,6 +68,7 @@ func (s *Snapshotter) apply(ctx context.Context, desc ocispec.Descriptor, id str
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
+	ctx = namespaces.WithNamespace(ctx, ns) // for calls that go out: it came with the request
 	how, err := formOf(ctx, desc.MediaType)
 	if err != nil {
 		return ocispec.Descriptor{}, err

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -59,9 +60,11 @@ func (s *Snapshotter) mounts(id string, info snapshots.Info) []mount.Mount {
 	return []mount.Mount{{Type: "bind", Source: view, Options: []string{"ro", "rbind"}}}
 }
 
-// unpacks tells a snapshot that containerd made to unpack a layer into. A read-only mount would tell containerd that there is nothing to unpack.
+// unpacks tells a snapshot that containerd made to unpack a layer into: by a label, or, where its client unpacks, by the key alone, before which
+// containerd's metadata puts namespace and number. A read-only mount would tell containerd that there is nothing to unpack.
 func unpacks(info snapshots.Info) bool {
-	return info.Kind == snapshots.KindActive && info.Labels[snapshots.LabelSnapshotRef] != ""
+	key := info.Name[strings.LastIndexByte(info.Name, '/')+1:]
+	return info.Kind == snapshots.KindActive && (info.Labels[snapshots.LabelSnapshotRef] != "" || strings.HasPrefix(key, snapshots.UnpackKeyPrefix+"-"))
 }
 
 // create records a snapshot and makes its directory, which gets its name before the record is final: a record without a directory is never seen, and

@@ -22,6 +22,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/cloister-cc/cloister/shim/rootfs"
 	"github.com/cloister-cc/cloister/shim/snapshotter"
@@ -54,10 +55,12 @@ func (b *blobs) remove(ctx context.Context, d digest.Digest) {
 }
 
 func (b *blobs) ReaderAt(ctx context.Context, desc ocispec.Descriptor) (content.ReaderAt, error) {
-	ns, err := namespaces.NamespaceRequired(ctx)
-	if err != nil {
-		return nil, err
+	// As the client of containerd's content store sends it; the namespace that a call came with is another matter.
+	sent, _ := metadata.FromOutgoingContext(ctx)
+	if len(sent[namespaces.GRPCHeader]) == 0 {
+		return nil, fmt.Errorf("namespace is required: %w", errdefs.ErrFailedPrecondition)
 	}
+	ns := sent[namespaces.GRPCHeader][0]
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	data, ok := b.data[ns+"/"+desc.Digest.String()]

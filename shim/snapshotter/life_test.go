@@ -177,13 +177,16 @@ func TestMounts(t *testing.T) {
 			}
 		}
 	}
-	labels := snapshots.WithLabels(map[string]string{snapshots.LabelSnapshotRef: "x"})
-	got, err := n.Prepare(ctx, "extract-1 x", "", labels)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(got) != 1 || got[0].ReadOnly() || got[0].Type == "bind" {
-		t.Errorf("to unpack: got %+v, want a mount of our own type that does not say that it is unpacked already", got)
+	for key, labels := range map[string]map[string]string{
+		"a key of containerd's unpacker": {snapshots.LabelSnapshotRef: "x"}, "test/7/extract-1 sha256:x": nil, "extract-1 sha256:x": nil,
+	} {
+		got, err := n.Prepare(ctx, key, "", snapshots.WithLabels(labels))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) != 1 || got[0].ReadOnly() || got[0].Type == "bind" {
+			t.Errorf("to unpack: got %+v, want a mount of our own type that does not say that it is unpacked already", got)
+		}
 	}
 }
 
