@@ -7,10 +7,10 @@ import (
 	"github.com/cloister-cc/cloister/tests/containerd/bed"
 )
 
-// TestHarness runs a pod without any of our programs but the snapshotter daemon: what fails here is the harness or the machine.
+// TestHarness runs a pod without a VM: what fails here is the harness or the machine, not the shim.
 func TestHarness(t *testing.T) {
 	n := shared(t)
-	p := n.run(simplePod("harness", "work", "sleep", "1000"), bed.HandlerCrun)
+	p := n.run(simplePod(t, "harness"), bed.HandlerCrun)
 	out, _, code, err := p.ExecSync(n.ctx, "main", "sh", "-c", "echo hello; exit 3")
 	if err != nil || code != 3 || out != "hello\n" {
 		t.Errorf("exec got %q, code %d, %v", out, code, err)

@@ -13,8 +13,8 @@ import (
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
 	"k8s.io/client-go/transport/spdy"
-	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 	utilexec "k8s.io/client-go/util/exec"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // ExecSync runs a command to its end, as a probe does.

@@ -52,7 +52,9 @@ func (p *Programs) buildImages(ctx context.Context, out string) error {
 		layers [][]File
 		change func(*v1.ImageConfig)
 	}{
-		{"pause", nil, func(c *v1.ImageConfig) { c.User, c.Entrypoint, c.Cmd = "0", []string{"/usr/bin/sleep", "2147483647"}, nil }},
+		{"pause", nil, func(c *v1.ImageConfig) {
+			c.User, c.Entrypoint, c.Cmd = "0", []string{"/usr/bin/sleep", "2147483647"}, nil
+		}},
 		{"work", [][]File{{{"usr/bin/w", 0o755, program}}}, func(c *v1.ImageConfig) { c.User, c.WorkingDir = "0", "/" }},
 		{"deep", deepLayers(), func(c *v1.ImageConfig) { c.User, c.WorkingDir = "0", "/" }},
 	} {
@@ -119,7 +121,9 @@ type layoutImage struct {
 	config   v1.Image
 }
 
-func blob(dir string, d digests.Digest) string { return filepath.Join(dir, "blobs", "sha256", d.Encoded()) }
+func blob(dir string, d digests.Digest) string {
+	return filepath.Join(dir, "blobs", "sha256", d.Encoded())
+}
 
 func readJSON(path string, into any) error {
 	data, err := os.ReadFile(path)

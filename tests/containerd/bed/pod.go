@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -121,7 +122,7 @@ func (n *Node) newPod(spec *corev1.Pod, handler string) (*Pod, error) {
 	if spec.UID == "" {
 		spec.UID = uuid.NewUUID()
 	}
-	p := &Pod{Spec: spec, node: n, handler: handler, Created: map[string]string{}, volumes: map[string]string{}, dir: filepath.Join(n.Dir, "kubelet", string(spec.UID))}
+	p := &Pod{Spec: spec, node: n, handler: handler, Created: map[string]string{}, volumes: map[string]string{}, dir: filepath.Join(n.Dir, "kubelet", "pods", string(spec.UID))}
 	if err := os.MkdirAll(p.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -247,4 +248,34 @@ func (n *Node) removeAll(ctx context.Context) error {
 		errs = append(errs, n.Runtime.StopPodSandbox(ctx, p.Id), n.Runtime.RemovePodSandbox(ctx, p.Id))
 	}
 	return errors.Join(errs...)
+}
+
+// Process names of a pod's own.
+const (
+	shimProgram = "containerd-shim-cloister-v2"
+	vmmProgram  = "qemu-system-x86_64"
+)
+
+// Processes finds a pod's shim and QEMU.
+func (p *Pod) Processes() (shim, vmm int, err error) {
+	found, err := p.node.processes()
+	if err != nil {
+		return 0, 0, err
+	}
+	for pid, cmdline := range found {
+		if !strings.Contains(cmdline, p.ID) {
+			continue
+		}
+		program, _, _ := strings.Cut(cmdline, " ")
+		switch filepath.Base(program) {
+		case shimProgram:
+			shim = pid
+		case vmmProgram:
+			vmm = pid
+		}
+	}
+	if shim == 0 || vmm == 0 {
+		return 0, 0, fmt.Errorf("pod %q: got shim %d and QEMU %d, want both among %v", p.Spec.Name, shim, vmm, found)
+	}
+	return shim, vmm, nil
 }

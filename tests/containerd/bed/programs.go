@@ -97,12 +97,7 @@ func (p *Programs) buildOurs(ctx context.Context, _ string) error {
 	if err := os.MkdirAll(p.Ours, 0o755); err != nil {
 		return err
 	}
-	args := []string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", p.Ours + "/"}
-	for _, program := range ourPrograms {
-		if _, err := os.Stat(filepath.Join(p.Source, program)); err == nil {
-			args = append(args, program)
-		}
-	}
+	args := append([]string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", p.Ours + "/"}, ourPrograms...)
 	_, err := run(ctx, p.Source, []string{"CGO_ENABLED=0", "GOFLAGS=-buildvcs=false"}, args...)
 	return err
 }

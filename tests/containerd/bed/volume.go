@@ -10,7 +10,7 @@ import (
 )
 
 // tokenVolume is the projected volume that the API server adds.
-const tokenVolume = "kube-api-access"
+const tokenVolume = "kube-api-access-b7x2k"
 
 // writeVolumes makes what kubelet makes on the host before the pod starts.
 func (p *Pod) writeVolumes() error {
@@ -52,7 +52,7 @@ func (p *Pod) makeVolume(name string) error {
 			kind = volumeKind(v.VolumeSource)
 		}
 	}
-	// The pods directory is kubelet's own layout: /var/lib/kubelet/pods/UID/volumes/KIND/NAME.
+	// Kubelet has /var/lib/kubelet/pods/UID/volumes/KIND/NAME.
 	p.volumes[name] = filepath.Join(p.dir, "volumes", kind, name)
 	return os.MkdirAll(p.volumes[name], 0o777)
 }
