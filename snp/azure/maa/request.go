@@ -74,11 +74,3 @@ func WrappingKeys(key *rsa.PublicKey) []byte {
 	kid := base64.RawURLEncoding.EncodeToString(thumbprint[:])
 	return []byte(`{"keys":[{"e":"` + e + `","key_ops":["encrypt"],"kid":"` + kid + `","kty":"RSA","n":"` + n + `"}]}`)
 }
-
-// ReportData is REPORT_DATA for that runtime data: its SHA-256 and 32 zero bytes, as all raw evidence has it.
-func ReportData(runtime []byte) [64]byte {
-	var out [64]byte
-	digest := sha256.Sum256(runtime)
-	copy(out[:], digest[:])
-	return out
-}
