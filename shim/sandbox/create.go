@@ -9,6 +9,8 @@ import (
 	"github.com/containerd/log"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"google.golang.org/protobuf/types/known/emptypb"
+
 	"github.com/cloister-cc/cloister/agent/api"
 	"github.com/cloister-cc/cloister/shim/boot"
 	"github.com/cloister-cc/cloister/shim/rootfs"
@@ -161,16 +163,21 @@ func (p *Pod) copyFiles(ctx context.Context, ct *container, made *undo) (map[str
 	made.push("forget copied files", func(context.Context) error { p.share.Remove(ct.id); return nil })
 	copies := map[string]string{}
 	for _, m := range mounts {
-		err := p.call(ctx, fmt.Sprintf("copy the files of %q", m.Destination), func(ctx context.Context) error {
-			source, err := p.share.Add(ctx, ct.id, m)
-			copies[m.Destination] = source
-			return err
-		})
-		if err != nil {
-			return nil, err
+		if copies[m.Destination], err = p.share.Add(ctx, ct.id, m); err != nil {
+			return nil, fmt.Errorf("copy the files of %q: %w", m.Destination, err)
 		}
 	}
 	return copies, nil
+}
+
+// copier is the agent's call that takes files, with the limits of every other call: a refresh has no caller that gives up.
+type copier struct{ pod *Pod }
+
+func (c copier) CopyFile(ctx context.Context, r *api.CopyFileRequest) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, c.pod.call(ctx, "copy file", func(ctx context.Context) error {
+		_, err := c.pod.client.CopyFile(ctx, r)
+		return err
+	})
 }
 
 // createInGuest asks the agent. Where it gave no answer of its own it may have created the container, which is removed then before its layers are unplugged.

@@ -3,7 +3,6 @@ package sandbox
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -108,7 +107,7 @@ type progress struct{ ctx context.Context }
 
 func (w progress) Write(b []byte) (int, error) {
 	for line := range bytes.Lines(b) {
-		log.G(w.ctx).WithField("progress", cut(fmt.Sprintf("%s", bytes.TrimSpace(line)))).Info("boot")
+		log.G(w.ctx).WithField("progress", cut(string(bytes.TrimSpace(line)))).Info("boot")
 	}
 	return len(b), nil
 }

@@ -268,8 +268,11 @@ func (p *Pod) makePod(ctx context.Context, policy spec.Carried, links joined) er
 	if err := p.createSandbox(ctx); err != nil {
 		return err
 	}
-	p.share = share.New(p.client, p.guest, share.OnFailure(func(id, destination string, err error) {
-		log.G(ctx).WithError(err).WithField("container_id", id).WithField("destination", destination).Warn("refresh of a copied file failed")
+	logged := context.WithoutCancel(ctx)
+	p.share = share.New(copier{p}, p.guest, share.OnFailure(func(id, destination string, err error) {
+		if p.alive() {
+			log.G(logged).WithError(err).WithField("container_id", id).WithField("destination", destination).Warn("refresh of a copied file failed")
+		}
 	}))
 	p.made.push("stop refreshing files", func(context.Context) error { return p.share.Close() })
 	p.listen(ctx)
