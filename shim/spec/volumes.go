@@ -175,3 +175,17 @@ func Copied(s *specs.Spec) ([]specs.Mount, error) {
 }
 
 func mountField(m specs.Mount) string { return "Mounts[" + clip(m.Destination) + "]" }
+
+// copyName is what the last part of a copied file's name may be made of.
+var copyName = regexp.MustCompile(`[^A-Za-z0-9_.-]`)
+
+// CopyName is the last part of the name that the guest has for a copied mount, by which the policy knows it: the last component of its destination (agent API
+// contract, section 1.5), with what a name cannot hold replaced.
+func CopyName(destination string) string {
+	const most = 128
+	name := copyName.ReplaceAllString(path.Base(path.Clean(destination)), "_")
+	if name == "." || name == ".." || name == "" {
+		return "_"
+	}
+	return name[:min(len(name), most)]
+}
