@@ -5,10 +5,10 @@ export GOFLAGS := -buildvcs=false
 export GOTOOLCHAIN := local
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test unit e2e bench bench-snp bench-enforcer bench-layers fuzz-long lint vuln generate guest clean setup-%
+.PHONY: help build demo demo-containerd test test-full unit e2e containerd bench bench-shim bench-snp bench-enforcer bench-layers fuzz-long lint vuln generate guest clean setup-%
 
 help: ## show the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | while IFS=$$'\t' read -r t d; do printf '  %-10s %s\n' "$$t" "$$d"; done
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | sort | while IFS=$$'\t' read -r t d; do printf '  %-16s %s\n' "$$t" "$$d"; done
 
 setup-%:
 	@hack/setup.sh $*
@@ -23,11 +23,20 @@ guest: build ## build the development guest image into out/guest
 demo: setup-demo ## run a confidential pod, show its evidence, and show attacks failing
 	go run ./demo
 
-test: setup-test ## pass every test: unit with the race detector, fuzz corpora, and the suite in the VM
+demo-containerd: setup-test ## `ctr run` and a pod through CRI on a containerd of its own, and a host that cheats
+	cd tests/containerd && go run ./demo
+
+test: setup-test ## pass every test: unit with the race detector, fuzz corpora, the suite in the VM, pods under containerd
 	$(check-units)
 	$(check-e2e)
+	$(check-containerd)
 
-unit: setup-test ## every test but the suite in the VM
+test-full: setup-test ## what test does, and the long cases under containerd: 100 MiB, 20 pods, each fault (30 min more)
+	$(check-units)
+	$(check-e2e)
+	$(check-containerd-full)
+
+unit: setup-test ## every test but those with a VM
 	$(check-units)
 
 # These packages compute for minutes in one goroutine, or pack images. Where the race detector sees nothing but makes that ten times slower, they leave it
@@ -54,8 +63,25 @@ endef
 e2e: setup-test ## only the tests in the VM
 	$(check-e2e)
 
+# Real containerd and CNI plugins, built once from their modules. Long cases have names of their own.
+define check-containerd
+cd tests/containerd && go vet ./...
+cd tests/containerd && CLOISTER_E2E_REQUIRE=1 go test -vet=off -count=1 -timeout 30m -v -skip '^TestFull' ./...
+endef
+
+define check-containerd-full
+cd tests/containerd && go vet ./...
+cd tests/containerd && CLOISTER_E2E_REQUIRE=1 go test -vet=off -count=1 -timeout 90m -v ./...
+endef
+
+containerd: setup-test ## only the tests under containerd, without the long ones
+	$(check-containerd)
+
 bench: setup-test ## measure, as ratios against references run side by side; ends with BENCH lines
 	go run ./tests/bench
+
+bench-shim: setup-test ## measure pods under containerd beside the bare VM, bare crun in it and the bare serial port (10 min)
+	cd tests/containerd && go run ./bench
 
 bench-snp: setup-test ## measure verification and evidence beside one signature check, go-sev-guest and the bare device (5 min)
 	go run ./tests/bench -only snp

@@ -192,7 +192,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	defer cancel()
 	var errs []error
 	if n.Runtime != nil {
-		errs = append(errs, n.removeAll(ctx))
+		errs = append(errs, n.RemoveAll(ctx))
 		n.Runtime.Close(ctx)
 	}
 	if n.Images != nil {

@@ -237,8 +237,8 @@ func (n *Node) removeEmptyCgroup(parent string) error {
 	return nil
 }
 
-// removeAll removes every pod that a case has left.
-func (n *Node) removeAll(ctx context.Context) error {
+// RemoveAll removes every pod that a case has left.
+func (n *Node) RemoveAll(ctx context.Context) error {
 	pods, err := n.Runtime.ListPodSandbox(ctx, nil)
 	if err != nil {
 		return err

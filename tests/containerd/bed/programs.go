@@ -182,3 +182,9 @@ func installed(program string) bool {
 	}
 	return false
 }
+
+// Cloister runs the project's command line.
+func (p *Programs) Cloister(ctx context.Context, args ...string) error {
+	_, err := run(ctx, p.Source, nil, append([]string{p.cloister()}, args...)...)
+	return err
+}
