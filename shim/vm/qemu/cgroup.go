@@ -111,5 +111,5 @@ func limit(pid int, lockMemory bool) error {
 	return nil
 }
 
-// maxFiles is room for every disk twice over: a descriptor, and the one it came as.
-const maxFiles = 4 * (maxLUN + 1)
+// maxFiles is room for every disk twice over, a descriptor and the one it came as, and for the connections of a user network.
+const maxFiles = 4096

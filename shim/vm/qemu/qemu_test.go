@@ -62,7 +62,8 @@ func TestHowAVMEnds(t *testing.T) {
 }
 
 func TestKilledBehindOurBack(t *testing.T) {
-	m := boot(t, tinyConfig(t, guestHalts))
+	c := tinyConfig(t, guestHalts)
+	m := boot(t, c)
 	if m.Err() != nil {
 		t.Fatalf("got %v while it runs", m.Err())
 	}
@@ -72,6 +73,9 @@ func TestKilledBehindOurBack(t *testing.T) {
 	ended(t, m)
 	if m.Err() == nil {
 		t.Error("got no error for a VM that was killed")
+	}
+	if left, err := os.ReadDir(c.Dir); err != nil || len(left) != 0 {
+		t.Errorf("left in its directory: %v, %v", left, err)
 	}
 }
 
