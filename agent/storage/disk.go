@@ -41,10 +41,22 @@ var diskModules = map[string][]string{
 // Open waits until the disk is there and reads its superblocks and the top of its tree, once. It changes nothing but the
 // disk's read-only flag. The wait ends with the context, or after the configured time; a read of a disk that does not answer
 // ends when the kernel gives it up.
-func (m *Manager) Open(ctx context.Context, a Address) (*Candidate, error) {
+func (m *Manager) Open(ctx context.Context, a Address) (c *Candidate, err error) {
+	err = m.await(ctx, a, func() error {
+		c, err = m.tryOpen(a)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open disk %s: %w", a, err)
+	}
+	return c, nil
+}
+
+// await calls open until the disk is there.
+func (m *Manager) await(ctx context.Context, a Address, open func() error) error {
 	for _, module := range diskModules[a.driver] {
 		if err := m.cfg.LoadModule(module); err != nil {
-			return nil, fmt.Errorf("open disk %s: %w", a, err)
+			return err
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.DeviceTimeout)
@@ -52,20 +64,17 @@ func (m *Manager) Open(ctx context.Context, a Address) (*Candidate, error) {
 	changed, unsubscribe := m.events.subscribe()
 	defer unsubscribe()
 	for {
-		c, err := m.tryOpen(a)
-		if err == nil {
-			return c, nil
-		}
+		err := open()
 		if !errors.Is(err, errNotYet) {
-			return nil, fmt.Errorf("open disk %s: %w", a, err)
+			return err
 		}
 		select {
 		case _, ok := <-changed:
 			if !ok {
-				return nil, fmt.Errorf("open disk %s: %w", a, ErrClosed)
+				return ErrClosed
 			}
 		case <-ctx.Done():
-			return nil, fmt.Errorf("open disk %s: %w: %w", a, err, ctx.Err())
+			return fmt.Errorf("%w: %w", err, ctx.Err())
 		}
 	}
 }

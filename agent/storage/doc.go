@@ -10,6 +10,7 @@
 //     compared with that reading (package verity).
 //   - A disk must be a whole virtio disk that the kernel will not write to.
 //   - Events are taken from the kernel only, and only as a reason to look again.
+//   - A writable disk gets a key of the guest's own and holds nothing readable or changeable without it ([Manager.MountScratchDisk]).
 //   - What a failed step has done is undone in reverse. When that fails too, or when it cannot be told whether a mount is
 //     still there, the error is [ErrStateUnknown] and [Manager.Held] goes on naming what is left.
 package storage

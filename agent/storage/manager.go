@@ -2,6 +2,7 @@ package storage
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -19,6 +20,8 @@ type Config struct {
 	// DeviceTimeout is how long Open waits for a disk, if its context does not end sooner; 0 means 10 seconds. A hotplug takes
 	// some 20 milliseconds, but on an emulated processor that is busy it can take a hundred times that.
 	DeviceTimeout time.Duration
+	// RunProgram runs a program of the image to its end; nil where there is none, and no scratch disks. PID 1 starts programs through its reaper only.
+	RunProgram func(ctx context.Context, path string, args ...string) error
 
 	// For tests.
 	Sysfs  string // "/sys"

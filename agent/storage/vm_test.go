@@ -71,6 +71,10 @@ func TestInVM(t *testing.T) {
 		{"unplugged-while-mounted", testUnplugged},
 		{"removed-between-approval-and-mount", testRemoved},
 		{"many-times", testManyTimes},
+		{"scratch-disk", testScratchDisk},
+		{"scratch-disk-changed", testScratchDiskChanged},
+		{"scratch-disk-refused", testScratchDiskRefused},
+		{"scratch-disk-unplugged", testScratchDiskUnplugged},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g.t = t

@@ -37,6 +37,9 @@ type ScratchArgs struct {
 	Size int64
 }
 
+// DiskArgs mount a scratch disk.
+type DiskArgs struct{ Driver, Source, Dir string }
+
 // OverlayArgs mount an overlay.
 type OverlayArgs struct {
 	Lowers              []string

@@ -37,10 +37,11 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	if _, err := boot.Run(ctx, boot.DefaultConfig()); err != nil {
+	system, err := boot.Run(ctx, boot.DefaultConfig())
+	if err != nil {
 		return err
 	}
-	m, err := storage.New(storage.Config{LoadModule: boot.LoadModule, DeviceTimeout: deviceTimeout})
+	m, err := storage.New(storage.Config{LoadModule: boot.LoadModule, DeviceTimeout: deviceTimeout, RunProgram: system.Reaper.Run})
 	if err != nil {
 		return err
 	}
@@ -138,6 +139,16 @@ func (s *service) Scratch(args check.ScratchArgs, out *check.Outcome) error {
 	return s.mounted(start, m, err, out)
 }
 
+func (s *service) ScratchDisk(args check.DiskArgs, out *check.Outcome) error {
+	start := time.Now()
+	a, err := storage.ParseAddress(args.Driver, args.Source)
+	var m *storage.Mount
+	if err == nil {
+		m, err = s.m.MountScratchDisk(context.Background(), a, args.Dir)
+	}
+	return s.mounted(start, m, err, out)
+}
+
 func (s *service) Overlay(args check.OverlayArgs, out *check.Outcome) error {
 	start := time.Now()
 	m, err := s.m.MountOverlay(context.Background(), args.Lowers, args.Upper, args.Work, args.Target)
@@ -183,6 +194,7 @@ func (s *service) Read(args check.FileArgs, out *check.File) error {
 
 func (s *service) Write(args check.FileArgs, out *check.Outcome) error {
 	*out = outcome(time.Now(), os.WriteFile(args.Path, args.Content, 0o644))
+	unix.Sync() // the test looks at the disk next
 	return nil
 }
 
