@@ -102,7 +102,7 @@ func (s *Snapshotter) create(ctx context.Context, kind snapshots.Kind, key, pare
 
 // fill makes a container's directory: the list of its layers, and what the host may see of them. parents are ids from the top down.
 func (s *Snapshotter) fill(dir string, parents []string) error {
-	var r rootfs.Rootfs
+	r := rootfs.Rootfs{Layers: []rootfs.Layer{}}
 	view := newView()
 	for _, id := range parents {
 		diffID, err := s.reference(id)
