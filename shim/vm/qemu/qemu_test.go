@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -210,7 +211,9 @@ func helperMain() bool {
 	if dir == "" {
 		return false
 	}
+	user, _ := strconv.Atoi(os.Getenv(helperVariable + "_USER"))
 	m, err := Start(context.Background(), vm.Config{
+		User: user, Cgroups: filepath.SplitList(os.Getenv(helperVariable + "_CGROUPS")),
 		ID: "orphan", Dir: filepath.Join(dir, "vm"), Kernel: filepath.Join(dir, "kernel"), Initrd: filepath.Join(dir, "initrd"),
 		Console: filepath.Join(dir, "console"), VCPUs: 1, MemoryMiB: 64, TEE: vm.TEENone, Accel: "tcg",
 		Detached: os.Getenv(helperVariable+"_DETACHED") != "",
@@ -227,16 +230,21 @@ func helperMain() bool {
 // kill -9 of the process that started a VM must not leave the VM behind, unless that was asked for.
 func TestVMDiesWithItsParent(t *testing.T) {
 	for _, tc := range []struct {
-		name, detached string
-	}{{"bound", ""}, {"detached", "1"}} {
+		name, detached, user string
+	}{{"bound", "", "0"}, {"detached", "1", "0"}, {"another-user-in-control-groups", "", strconv.Itoa(stranger)}} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := tinyConfig(t, guestHalts)
+			if tc.user != "0" {
+				needRoot(t)
+				c.Cgroups = testCgroups(t)
+			}
 			self, err := os.Executable()
 			if err != nil {
 				t.Fatal(err)
 			}
 			parent := exec.Command(self)
-			parent.Env = append(os.Environ(), helperVariable+"="+filepath.Dir(c.Dir), helperVariable+"_DETACHED="+tc.detached)
+			parent.Env = append(os.Environ(), helperVariable+"="+filepath.Dir(c.Dir), helperVariable+"_DETACHED="+tc.detached,
+				helperVariable+"_USER="+tc.user, helperVariable+"_CGROUPS="+strings.Join(c.Cgroups, ":"))
 			stdin, err := parent.StdinPipe()
 			if err != nil {
 				t.Fatal(err)
