@@ -22,7 +22,7 @@ func newLayerCommand() *cobra.Command {
 the format alone, and its root hash is the one that policies name.`,
 		PersistentPreRun: func(*cobra.Command, []string) { collectLess() },
 	})
-	cmd.AddCommand(newLayerBuildCommand(), newLayerVerifyCommand(), newLayerRootCommand())
+	cmd.AddCommand(newLayerBuildCommand(), newLayerCacheCommand(), newLayerVerifyCommand(), newLayerRootCommand())
 	return cmd
 }
 
