@@ -26,7 +26,6 @@ if [ "$want" = test ]; then
   need e2fsck e2fsprogs
   need /usr/share/ovmf/OVMF.fd ovmf
   need iptables iptables
-  need unshare util-linux
   need protoc protobuf-compiler
   need /usr/include/google/protobuf/empty.proto libprotobuf-dev
 fi

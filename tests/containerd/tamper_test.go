@@ -1,9 +1,11 @@
 package containerd_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
+	"strings"
 	"testing"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -35,75 +37,83 @@ func TestTamperImage(t *testing.T) {
 	wantRefusal(t, p.Start(n.ctx, "main"), "mount_device", "deviceHash")
 }
 
-// disks are the converted layers of a node, the largest last.
-func disks(t *testing.T, n *node) []string {
-	t.Helper()
-	found, err := filepath.Glob(filepath.Join(n.Dir, "snapshotter", "layers", "*", "*.disk"))
-	if err != nil || len(found) == 0 {
-		t.Fatalf("no converted layers: %v", err)
-	}
-	size := func(path string) int64 {
-		info, err := os.Stat(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return info.Size()
-	}
-	slices.SortFunc(found, func(a, b string) int { return int(size(a) - size(b)) })
-	return found
-}
-
-// TestTamperLayer changes bytes of every converted layer on the node, in the middle of the file system and at the end of the hash tree.
+// TestTamperLayer changes bytes of every converted layer on the node: in the file system, which the guest's kernel finds when it reads, and at the top of the hash
+// tree, which makes another root.
 func TestTamperLayer(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		at   func(size int64) int64
+		flip func(disk string) error
+		want string
 	}{
-		{"data", func(size int64) int64 { return size / 2 }},
-		{"tree", func(size int64) int64 { return size - 4096 }},
+		{"data", bed.FlipData, ""},
+		{"tree", bed.FlipTree, "deviceHash"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n := own(t, "")
 			spec := n.policed(simplePod(t, "tampered", alive))
-			if _, err := n.Pull(n.ctx, bed.Ref("work"), bed.HandlerCloister, nil); err != nil {
+			p := n.sandbox(spec, bed.HandlerCloister)
+			if err := p.Create(n.ctx, "main", nil); err != nil {
 				t.Fatal(err)
 			}
-			for _, disk := range disks(t, n) {
-				if err := flip(disk, c.at); err != nil {
+			disks, err := n.Disks()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, disk := range disks {
+				if err := c.flip(disk); err != nil {
 					t.Fatal(err)
 				}
 			}
-			p := n.sandbox(spec, bed.HandlerCloister)
-			if err := p.Start(n.ctx, "main"); err == nil {
-				out, _, code, err := p.ExecSync(n.ctx, "main", "/usr/bin/w", "hash", "/usr/bin/w")
-				t.Errorf("a container with changed layers started; reading gives %q, %d, %v", out, code, err)
+			if err := n.Runtime.StartContainer(n.ctx, p.Created["main"]); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want a refusal that names %q", err, c.want)
 			}
 		})
 	}
 }
 
-// flip changes a block's bytes.
-func flip(path string, at func(int64) int64) error {
-	if err := os.Chmod(path, 0o600); err != nil {
-		return err
+// TestTamperOrder swaps two layers in what the snapshotter tells the shim: each is one that the policy knows, their order is not.
+func TestTamperOrder(t *testing.T) {
+	n := own(t, "")
+	p := n.sandbox(n.policed(simplePod(t, "tampered", alive)), bed.HandlerCloister)
+	if err := p.Create(n.ctx, "main", nil); err != nil {
+		t.Fatal(err)
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	manifests, err := filepath.Glob(filepath.Join(n.Dir, "snapshotter", "snapshots", "*", "layers.json"))
+	if err != nil || len(manifests) == 0 {
+		t.Fatalf("no manifests of containers: %v", err)
+	}
+	for _, path := range manifests {
+		if err := swapLayers(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantRefusal(t, n.Runtime.StartContainer(n.ctx, p.Created["main"]), "mount_overlay")
+}
+
+// swapLayers exchanges the two topmost layers of a manifest.
+func swapLayers(path string) error {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
+	var manifest map[string]json.RawMessage
+	if err := json.Unmarshal(text, &manifest); err != nil {
 		return err
 	}
-	block := make([]byte, 4096)
-	off := at(info.Size()) &^ 4095
-	if _, err := f.ReadAt(block, off); err != nil {
+	var layers []json.RawMessage
+	if err := json.Unmarshal(manifest["layers"], &layers); err != nil {
 		return err
 	}
-	for i := range block {
-		block[i] ^= 0xff
+	if len(layers) < 2 {
+		return fmt.Errorf("%s: got %d layers, want two to swap", path, len(layers))
 	}
-	_, err = f.WriteAt(block, off)
-	return err
+	last := len(layers) - 1
+	layers[last], layers[last-1] = layers[last-1], layers[last]
+	if manifest["layers"], err = json.Marshal(layers); err != nil {
+		return err
+	}
+	if text, err = json.Marshal(manifest); err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, 0o600)
 }
