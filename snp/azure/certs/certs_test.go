@@ -138,7 +138,9 @@ func TestHosts(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, source := range []Source{
-			THIM{URL: s.URL + "/thim"}, SecurityContext{dir}, Variable{encoded},
+			THIM{URL: s.URL + "/thim"},
+			SecurityContext{dir},
+			Variable{encoded},
 			AzCache{Base: s.URL, APIVersion: "api-version=2020-10-15-preview", ClientID: "clientId=ConfidentialACI"},
 		} {
 			if got, err := source.Chain(t.Context(), r); err != nil || !same(got, want) {
