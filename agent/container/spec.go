@@ -1,8 +1,6 @@
 package container
 
 import (
-	"maps"
-
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -38,7 +36,6 @@ func (p *Plan) Spec() *specs.Spec {
 		Linux: &specs.Linux{
 			CgroupsPath:       p.CgroupsPath,
 			Resources:         p.resources(),
-			Sysctl:            maps.Clone(r.Sysctl),
 			Seccomp:           r.Seccomp,
 			Devices:           p.Devices,
 			RootfsPropagation: "private",

@@ -149,6 +149,9 @@ func (s *Sandbox) startRuntime(ctx context.Context, req CreateRequest, c *Contai
 	if err != nil {
 		return err
 	}
+	if err := s.setSysctls(req.OCI.Sysctl, u); err != nil {
+		return err
+	}
 	env, devices := d.Env, s.grantedDevices(req.OCI, mounts)
 	if m, err := s.securityContext(req.OCI); err != nil {
 		return err
