@@ -18,8 +18,8 @@ type Maker interface {
 // Choose returns the disks to plug in, from the base up. want tells whether the pod's policy has a container with exactly these roots, from the base up;
 // nil means that nobody here can tell (a policy in a form of its own), and the agent decides alone. make may be nil where there is no daemon.
 //
-// With node.FormatAuto the disks are ext4 where a layer has one, and EROFS, made where it is missing, if want takes only those. The error of a policy
-// that names neither is an [*UnmatchedError].
+// With node.FormatAuto the disks are ext4 where a layer has one. If want does not take those, every layer is tried as EROFS and then as ext4, made where
+// it is missing. The error of a policy that takes none is an [*UnmatchedError].
 func (r Rootfs) Choose(ctx context.Context, want func(roots []string) bool, format node.Format, make Maker) ([]Disk, error) {
 	switch format {
 	case node.FormatExt4:
@@ -34,14 +34,19 @@ func (r Rootfs) Choose(ctx context.Context, want func(roots []string) bool, form
 	if want == nil || want(Roots(first)) {
 		return first, nil
 	}
-	if !slices.ContainsFunc(first, func(d Disk) bool { return d.Format == Ext4 }) {
-		return nil, r.unmatched(nil)
+	var errs []error
+	for _, f := range []string{EROFS, Ext4} {
+		if !slices.ContainsFunc(first, func(d Disk) bool { return d.Format != f }) {
+			continue // that was tried
+		}
+		disks, err := r.all(ctx, f, make)
+		if err == nil && want(Roots(disks)) {
+			return disks, nil
+		}
+		errs = append(errs, err)
+		r = r.with(disks)
 	}
-	second, err := r.all(ctx, EROFS, make)
-	if err == nil && want(Roots(second)) {
-		return second, nil
-	}
-	return nil, r.with(second).unmatched(err)
+	return nil, r.unmatched(errors.Join(errs...))
 }
 
 // chooseOnly takes one format and no other.
@@ -135,7 +140,7 @@ func (e *UnmatchedError) Error() string {
 		fmt.Fprintf(&b, "; and %d more", more)
 	}
 	if e.Cause != nil {
-		fmt.Fprintf(&b, "; EROFS was not tried for all: %v", e.Cause)
+		fmt.Fprintf(&b, "; not every format could be tried: %v", e.Cause)
 	}
 	return b.String()
 }

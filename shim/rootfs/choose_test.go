@@ -60,6 +60,7 @@ func TestChoose(t *testing.T) {
 		"auto-unknown-policy":       {false, node.FormatAuto, nil, makes, []string{rootA, rootB}},
 		"auto-mixed":                {true, node.FormatAuto, wants(rootA, rootB, rootC), nil, []string{rootA, rootB, rootC}},
 		"auto-erofs-and-native":     {true, node.FormatAuto, wants(erofsA, erofsB, rootC), makes, []string{erofsA, erofsB, rootC}},
+		"auto-mixed-as-erofs":       {true, node.FormatAuto, wants(erofsA, erofsB, rootC), maker{diffID("1"): erofsA, diffID("2"): erofsB}, []string{erofsA, erofsB, rootC}},
 		"ext4":                      {false, node.FormatExt4, wants(rootA, rootB), nil, []string{rootA, rootB}},
 		"erofs":                     {true, node.FormatEROFS, nil, makes, []string{erofsA, erofsB, rootC}},
 		"erofs-that-policy-accepts": {false, node.FormatEROFS, wants(erofsA, erofsB), makes, []string{erofsA, erofsB}},
@@ -114,6 +115,15 @@ func TestChooseUnmatched(t *testing.T) {
 	}
 	if _, err := stack(true).Choose(t.Context(), nil, node.FormatExt4, maker{}); err == nil || !strings.Contains(err.Error(), "layer 2 ("+diffID("3")+"): make its ext4 disk") {
 		t.Errorf("a native layer as ext4: got %v, want the layer named", err)
+	}
+}
+
+// TestChooseExt4Later: a node whose layers were unpacked as EROFS has ext4 made for a policy that names that.
+func TestChooseExt4Later(t *testing.T) {
+	r := rootfs.Rootfs{Layers: []rootfs.Layer{{DiffID: diffID("1"), EROFS: formatted(disk(rootC), "erofs")}}}
+	got, err := r.Choose(t.Context(), wants(rootA), node.FormatAuto, maker{diffID("1"): rootA})
+	if err != nil || len(got) != 1 || got[0].Root != rootA || got[0].Format != rootfs.Ext4 {
+		t.Errorf("got %+v, %v, want ext4 of root %s", got, err, rootA)
 	}
 }
 

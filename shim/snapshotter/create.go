@@ -114,7 +114,7 @@ func (s *Snapshotter) fill(dir string, parents []string) error {
 		}
 		l, err := s.layers.describe(diffID)
 		if err != nil {
-			return fmt.Errorf("%w: pull the image again", err)
+			return fmt.Errorf("%w: remove the image and pull it again", err)
 		}
 		r.Layers = append([]rootfs.Layer{l}, r.Layers...)
 		if err := view.add(s.layers, diffID); err != nil {

@@ -199,7 +199,7 @@ func (s *Snapshotter) reference(id string) (string, error) {
 	return string(text), nil
 }
 
-var errDamaged = errors.New("the file is damaged: pull the image again")
+var errDamaged = errors.New("the file is damaged: remove the image and pull it again")
 
 // refer makes a snapshot stand for a layer, which the caller has pinned.
 func (s *Snapshotter) refer(id, diffID string) error {
