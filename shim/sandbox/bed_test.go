@@ -64,7 +64,7 @@ func newBed(t *testing.T) *bed {
 	b := &bed{agent: a, links: &fakeLinks{}, groups: t.TempDir()}
 	serve := a.serve(t)
 	b.machine = &fakeVM{
-		connect: serve, disks: map[int]string{}, done: make(chan struct{}),
+		pid: os.Getpid(), connect: serve, disks: map[int]string{}, done: make(chan struct{}),
 		hang: func(ctx context.Context, what string) error { return b.happens(ctx, what) },
 	}
 	guest := t.TempDir()

@@ -27,7 +27,7 @@ func cleanUp(ctx context.Context, dir string, cleanNetwork func(context.Context,
 	}
 	defer lock.Close()
 	if err := cleanDir(ctx, dir, cleanNetwork); err != nil {
-		return fmt.Errorf("clean up pod in %q: %w", dir, err)
+		return lineError{fmt.Errorf("clean up pod in %q: %w", dir, err)}
 	}
 	return os.RemoveAll(dir)
 }

@@ -237,3 +237,28 @@ func TestRealCgroup(t *testing.T) {
 		}
 	}
 }
+
+// TestFailedStartIsCleanedUp: what a failed start could not undo is left, with its state, to a cleanup.
+func TestFailedStartIsCleanedUp(t *testing.T) {
+	b := newBed(t)
+	b.machine.pid, _ = sleeper(t)
+	busy := filepath.Join(b.groups, podID, "busy")
+	b.on("CreateSandbox", func(context.Context) error {
+		return errors.Join(os.Mkdir(busy, 0o700), errTest)
+	})
+	if _, err := start(testContext(t), b.config, b.host); err == nil {
+		t.Fatal("got no error")
+	}
+	if s, err := ReadState(b.config.Dir); err != nil || len(s.Cgroups) != 1 {
+		t.Fatalf("state: got %+v, %v, want the control group in it", s, err)
+	}
+	if err := os.Remove(busy); err != nil {
+		t.Fatal(err)
+	}
+	b.at = nil
+	if err := cleanUp(testContext(t), b.config.Dir, func(context.Context, string) error { return nil }); err == nil {
+		b.checkGone(t, true)
+	} else {
+		t.Error(err)
+	}
+}

@@ -207,7 +207,7 @@ func (p *Pod) await(c *container, proc *process) {
 			return err
 		})
 		e := Exit{Status: uint32(status), At: time.Now(), Err: err}
-		if err != nil {
+		if err != nil || status < 0 || status > 255 { // no process ends so: the guest's word is passed on within bounds
 			e.Status = 255
 		}
 		p.mu.Lock()

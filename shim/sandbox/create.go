@@ -41,7 +41,7 @@ func (p *Pod) Create(ctx context.Context, c Container) ([]spec.Note, error) {
 			log.G(ctx).WithError(undone).WithField("container_id", c.ID).Error("create container: not all was undone")
 		}
 		p.drop(ct)
-		return nil, fmt.Errorf("create container %.128q: %w", c.ID, err)
+		return nil, lineError{fmt.Errorf("create container %.128q: %w", c.ID, err)}
 	}
 	logNotes(ctx, c.ID, notes)
 	p.mu.Lock()
@@ -82,7 +82,24 @@ func (p *Pod) create(ctx context.Context, ct *container, c Container, made *undo
 	if err != nil {
 		return nil, fault(errdefs.ErrInvalidArgument, "%v", err)
 	}
-	return append(notes, more...), p.createInGuest(ctx, request, made)
+	err = p.createInGuest(ctx, request, made)
+	if errdefs.IsPermissionDenied(err) {
+		logLayers(ctx, c)
+	}
+	return append(notes, more...), err
+}
+
+// logLayers says what the layers of a refused container are, for whoever compares them with the policy.
+func logLayers(ctx context.Context, c Container) {
+	for i, l := range c.Rootfs.Layers {
+		fields := log.Fields{"container_id": c.ID, "layer": i, "diff_id": l.DiffID}
+		for _, format := range []string{rootfs.Ext4, rootfs.EROFS} {
+			if d := l.In(format); d != nil {
+				fields[format+"_root"] = d.Root
+			}
+		}
+		log.G(ctx).WithFields(fields).Warn("a layer of the refused container")
+	}
 }
 
 // cloneSpec copies a specification, which is changed to fit the policy.

@@ -48,8 +48,16 @@ func (e *classError) Error() string { return e.text }
 func (e *classError) Unwrap() error { return e.class }
 
 func fault(class error, format string, args ...any) error {
-	return &classError{fmt.Sprintf(format, args...), class}
+	return &classError{oneLine(fmt.Sprintf(format, args...)), class}
 }
+
+// lineError is an error whose text is one line: it ends up in a pod's events.
+type lineError struct{ error }
+
+func (e lineError) Error() string { return oneLine(e.error.Error()) }
+func (e lineError) Unwrap() error { return e.error }
+
+func oneLine(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "; ") }
 
 // answer makes the agent's error what containerd and the people behind it are told: one line, never the policy's own document. Other errors pass.
 func (p *Pod) answer(what string, err error) error {

@@ -349,6 +349,7 @@ func request[R any](a *fakeAgent) R {
 // fakeVM is a machine whose agent is the fake one.
 type fakeVM struct {
 	config  vm.Config
+	pid     int // of a process that exists
 	connect func() (net.Conn, error)
 	hang    func(ctx context.Context, what string) error // may block or refuse
 
@@ -443,7 +444,7 @@ func (m *fakeVM) Stop(context.Context) error {
 	return nil
 }
 
-func (m *fakeVM) Pid() int              { return os.Getpid() }
+func (m *fakeVM) Pid() int              { return m.pid }
 func (m *fakeVM) Done() <-chan struct{} { return m.done }
 func (m *fakeVM) Err() error            { return m.err }
 

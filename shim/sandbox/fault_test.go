@@ -97,8 +97,8 @@ func TestVMDiesAtEachStep(t *testing.T) {
 				return hang(ctx)
 			})
 			_, err := start(testContext(t), b.config, b.host)
-			if err == nil || !strings.Contains(err.Error(), "qemu crashed") {
-				t.Errorf("got %v, want the VM's reason", err)
+			if err == nil || !strings.Contains(err.Error(), "qemu crashed") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %q, want one line with the VM's reason", err)
 			}
 			b.checkGone(t, true)
 		})
@@ -408,6 +408,9 @@ func TestStopTriesAgain(t *testing.T) {
 	defer cancel()
 	if err := p.Stop(ctx); err == nil {
 		t.Error("a control group that is not empty was no error")
+	}
+	if s, err := ReadState(b.config.Dir); err != nil || len(s.Cgroups) != 1 {
+		t.Errorf("state after a stop that failed: got %+v, %v, want the control group in it", s, err)
 	}
 	if err := os.Remove(inside); err != nil {
 		t.Fatal(err)

@@ -183,6 +183,9 @@ func (p *Pod) listen(ctx context.Context) {
 				}
 				return
 			}
+			if _, err := p.find(event.ContainerId); err != nil {
+				continue // removed meanwhile, or a word of the guest's own
+			}
 			select {
 			case p.oom <- event.ContainerId:
 			case <-p.life.Done():

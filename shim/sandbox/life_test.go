@@ -302,6 +302,8 @@ func TestNoInput(t *testing.T) {
 func TestOOM(t *testing.T) {
 	b := newBed(t)
 	p := b.start(t)
+	running(t, p, webID)
+	b.agent.ooms <- "nobody's"
 	b.agent.ooms <- webID
 	select {
 	case id := <-p.OOM():

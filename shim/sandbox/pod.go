@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"os"
 	"sync"
 
 	"github.com/cloister-cc/cloister/shim/boot"
@@ -18,7 +19,8 @@ type Pod struct {
 	host   host
 	guest  string // the sandbox's id in the guest
 
-	made   undo // what Stop takes away
+	made   undo     // what Stop takes away
+	lock   *os.File // of the state directory; nil when that is not ours
 	state  State
 	policy *fit.Policy
 	sysctl map[string]string

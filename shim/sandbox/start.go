@@ -41,12 +41,13 @@ func start(ctx context.Context, c Config, h host) (_ *Pod, err error) {
 		p.shut()
 		p.end(errStopped)
 		p.loops.Wait()
-		if undone := p.made.run(ctx); undone != nil {
-			log.G(ctx).WithError(undone).Error("start pod: not all was undone")
+		if undone := p.takeDown(ctx); undone != nil {
+			log.G(ctx).WithError(undone).Error("start pod: not all was undone; the rest is left to a cleanup of its directory")
+			_ = p.lock.Close()
 		}
 	}()
 	if err := p.start(ctx); err != nil {
-		return nil, fmt.Errorf("start pod %q: %w", c.ID, err)
+		return nil, lineError{fmt.Errorf("start pod %q: %w", c.ID, err)}
 	}
 	return p, nil
 }
@@ -80,6 +81,19 @@ func (p *Pod) start(ctx context.Context) error {
 	return p.makePod(ctx, policy, links)
 }
 
+// takeDown undoes all that was made on the host. The state directory goes last, and stays while anything that its state names does: a cleanup finds it there.
+func (p *Pod) takeDown(ctx context.Context) error {
+	if err := p.made.run(ctx); err != nil || p.lock == nil {
+		return err
+	}
+	if err := os.RemoveAll(p.config.Dir); err != nil {
+		return fmt.Errorf("remove state directory: %w", err)
+	}
+	err := p.lock.Close()
+	p.lock = nil
+	return err
+}
+
 // podSize is the VM that the pod's limits need.
 func podSize(c *Config) (vm.Size, error) {
 	l, err := podLimits(c.Spec)
@@ -96,9 +110,7 @@ func (p *Pod) claimDir(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.made.push("remove state directory", func(context.Context) error {
-		return errors.Join(os.RemoveAll(dir), lock.Close())
-	})
+	p.lock = lock
 	if err := cleanDir(ctx, dir, p.host.clean); err != nil { // of a shim that was killed
 		return fmt.Errorf("clean up after an earlier pod: %w", err)
 	}

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -33,12 +34,15 @@ func (p *Pod) Stop(ctx context.Context) error {
 	}
 	p.end(errStopped)
 	p.loops.Wait()
-	err := p.made.run(ctx)
+	err := p.takeDown(ctx)
 	if m := p.config.Metrics; m != nil {
 		m.Containers(0)
 		m.VM(0, 0, 0)
 	}
-	return err
+	if err != nil {
+		return lineError{fmt.Errorf("stop pod %q: %w", p.config.ID, err)}
+	}
+	return nil
 }
 
 // farewell removes the containers, the last one first, and the sandbox from a guest that still answers.

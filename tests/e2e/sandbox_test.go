@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/cloister-cc/cloister/guest"
 	"github.com/cloister-cc/cloister/shim/node"
@@ -41,6 +43,7 @@ func shimPod(t *testing.T, ctx context.Context, id string, policy []byte) (*sand
 		t.Fatal(err)
 	}
 	n := node.Default()
+	n.RequestTimeout, n.HealthInterval = node.Duration(20*time.Second), node.Duration(5*time.Second)
 	n.Guest, n.Kernel, n.TEE, n.MemoryMiB, n.Emulator = image, kernel, vm.TEEEmulated, 640, filepath.Join(scratch, "authority")
 	s := &specs.Spec{
 		Version: "1.2.0", Hostname: "shim", Root: &specs.Root{Path: "rootfs"},
@@ -141,6 +144,12 @@ func TestShimPod(t *testing.T) {
 	policy := policyFor(t, ctx, policygen.Options{}, echo, sleeper)
 	podID := fmt.Sprintf("%x", sha256.Sum256([]byte(t.Name())))
 	p, own := shimPod(t, ctx, podID, policy)
+	if own.Linux.CgroupsPath != "" {
+		groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.PID()))
+		if err != nil || !strings.Contains(string(groups), own.Linux.CgroupsPath) {
+			t.Errorf("the VM is in the control groups %q, %v, want %q", groups, err, own.Linux.CgroupsPath)
+		}
+	}
 	create := func(c sandbox.Container) error {
 		notes, err := p.Create(ctx, c)
 		for _, n := range notes {
@@ -205,4 +214,37 @@ func TestShimPod(t *testing.T) {
 		t.Errorf("pause: got %+v, %v, want 137", exit, err)
 	}
 	must(p.Remove(ctx, podID))
+}
+
+// TestShimPodFaults: a VM that stands still is an agent that does not answer; it is given up, every wait ends, and Stop leaves nothing.
+func TestShimPodFaults(t *testing.T) {
+	alone(t)
+	ctx := caseContext(t)
+	sleeper := fixture(t, "sleep")
+	podID := fmt.Sprintf("%x", sha256.Sum256([]byte(t.Name())))
+	p, own := shimPod(t, ctx, podID, policyFor(t, ctx, policygen.Options{}, sleeper))
+	for _, c := range []sandbox.Container{{ID: podID, Spec: own}, shimContainer(t, ctx, sleeper, podID, "sleep-1")} {
+		if _, err := p.Create(ctx, c); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Start(ctx, c.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pid := p.PID()
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if exit, err := p.Wait(ctx, sandbox.Process{Container: "sleep-1"}); err != nil || exit.Status != 255 || exit.Err == nil {
+		t.Errorf("exit: got %+v, %v, want 255 and why", exit, err)
+	}
+	if err := p.Err(); err == nil || !strings.Contains(err.Error(), "does not answer") {
+		t.Errorf("the pod's end: got %v", err)
+	}
+	if err := errors.Join(p.Signal(ctx, sandbox.Process{Container: "sleep-1"}, 9, true), p.Remove(ctx, "sleep-1"), p.Stop(ctx)); err != nil {
+		t.Error(err)
+	}
+	if err := unix.Kill(pid, 0); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("the VM's process: got %v, want it gone", err)
+	}
 }
