@@ -61,7 +61,7 @@ func (s *Service) CreateContainer(ctx context.Context, r *api.CreateContainerReq
 	if root.mountPoint != "" && oci.RootPath != root.mountPoint {
 		return nil, bad("OCI.Root.Path: is not the mount point of the request's overlay storage")
 	}
-	return ok(s.cfg.Sandbox.CreateContainer(ctx, sandbox.CreateRequest{ID: r.ContainerId, OCI: oci, Layers: root.layers}))
+	return ok(s.cfg.Sandbox.CreateContainer(ctx, sandbox.CreateRequest{ID: r.ContainerId, OCI: oci, Layers: root.layers, Scratch: root.scratch}))
 }
 
 // StartContainer runs what was created.

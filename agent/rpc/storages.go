@@ -9,10 +9,12 @@ import (
 	"github.com/cloister-cc/cloister/agent/storage"
 )
 
-// rootfs is what the storages of a create request describe: layers, top first, and the host's word for the overlay.
+// rootfs is what the storages of a create request describe: layers, top first, the disk for the writable layer if there is one, and the host's word for
+// the overlay.
 type rootfs struct {
 	mountPoint string
 	layers     []storage.Address
+	scratch    *storage.Address
 }
 
 // maxLayers is what the kernel's overlay takes with room to spare.
@@ -36,6 +38,11 @@ var layerOptions = []*regexp.Regexp{
 	regexp.MustCompile(`^X-kata\.dmverity\.no-superblock=false$`),
 }
 
+// upperOption marks the disk that holds the writable layer. It is the agent's to encrypt and to format: nothing is said about it but that it is writable.
+const upperOption = "X-kata.overlay-upper"
+
+var upperOptions = []string{"rw", upperOption, "X-kata.multi-layer=true"}
+
 // parseStorages reads the storages of one create request. Mount points only link them to each other: they are compared, never
 // opened, and one that appears twice or is linked to nothing is refused.
 func parseStorages(in []*api.Storage) (rootfs, error) {
@@ -43,11 +50,12 @@ func parseStorages(in []*api.Storage) (rootfs, error) {
 	if len(in) == 0 {
 		return out, nil
 	}
-	if len(in) > maxLayers+1 {
-		return out, bad("storages: got %d, want at most %d", len(in), maxLayers+1)
+	if len(in) > maxLayers+2 {
+		return out, bad("storages: got %d, want at most %d", len(in), maxLayers+2)
 	}
 	disks := map[string]storage.Address{}
 	var overlay *api.Storage
+	upper := "" // the mount point of the disk for the writable layer
 	for i, s := range in {
 		if s == nil || len(s.DriverOptions) > 0 || s.FsGroup != nil || s.Shared {
 			return out, bad("storages[%d]: driver_options, fs_group and shared are not supported", i)
@@ -55,12 +63,23 @@ func parseStorages(in []*api.Storage) (rootfs, error) {
 		if !strings.HasPrefix(s.MountPoint, "/") || len(s.MountPoint) > 4095 {
 			return out, bad("storages[%d].mount_point: is not an absolute path", i)
 		}
-		if _, twice := disks[s.MountPoint]; twice || overlay != nil && overlay.MountPoint == s.MountPoint {
+		if _, twice := disks[s.MountPoint]; twice || overlay != nil && overlay.MountPoint == s.MountPoint || s.MountPoint == upper {
 			return out, bad("storages[%d].mount_point: is used twice in the request", i)
 		}
 		switch s.Driver {
 		case "scsi", "blk":
-			a, err := parseDisk(i, s)
+			if slices.Contains(s.Options, upperOption) {
+				if upper != "" {
+					return out, bad("storages[%d]: a second writable layer", i)
+				}
+				a, err := parseUpper(i, s)
+				if err != nil {
+					return out, err
+				}
+				upper, out.scratch = s.MountPoint, &a
+				continue
+			}
+			a, err := parseLayer(i, s)
 			if err != nil {
 				return out, err
 			}
@@ -96,12 +115,25 @@ func parseStorages(in []*api.Storage) (rootfs, error) {
 	return out, nil
 }
 
-func parseDisk(i int, s *api.Storage) (storage.Address, error) {
-	if s.Fstype != "ext4" {
-		return storage.Address{}, bad("storages[%d].fstype: got %.32q, want ext4", i, s.Fstype)
+// layerFileSystems are those a layer can have. Which one it has is read from the disk.
+var layerFileSystems = []string{"ext4", "erofs"}
+
+func parseLayer(i int, s *api.Storage) (storage.Address, error) {
+	return parseDisk(i, s, layerFileSystems, func(option string) bool {
+		return slices.ContainsFunc(layerOptions, func(r *regexp.Regexp) bool { return r.MatchString(option) })
+	})
+}
+
+func parseUpper(i int, s *api.Storage) (storage.Address, error) {
+	return parseDisk(i, s, []string{"ext4"}, func(option string) bool { return slices.Contains(upperOptions, option) })
+}
+
+func parseDisk(i int, s *api.Storage, fileSystems []string, allowed func(option string) bool) (storage.Address, error) {
+	if !slices.Contains(fileSystems, s.Fstype) {
+		return storage.Address{}, bad("storages[%d].fstype: got %.32q, want %s", i, s.Fstype, strings.Join(fileSystems, " or "))
 	}
 	for _, o := range s.Options {
-		if !slices.ContainsFunc(layerOptions, func(r *regexp.Regexp) bool { return r.MatchString(o) }) {
+		if !allowed(o) {
 			return storage.Address{}, bad("storages[%d].options: %.64q is not on the list", i, o)
 		}
 	}

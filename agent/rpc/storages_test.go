@@ -38,6 +38,64 @@ func TestParseStorages(t *testing.T) {
 	}
 }
 
+func upper(lun, mountPoint string) *api.Storage {
+	return &api.Storage{Driver: "scsi", Source: "0:" + lun, Fstype: "ext4", MountPoint: mountPoint, Options: []string{"rw", "X-kata.overlay-upper"}}
+}
+
+func TestParseStoragesWritableLayer(t *testing.T) {
+	got, err := parseStorages([]*api.Storage{upper("7", "/u"), layer("1", "/l/1"), overlay("/l/1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.scratch == nil || got.scratch.String() != "scsi 0:7" || len(got.layers) != 1 {
+		t.Errorf("got %+v, want one layer and a writable one on scsi 0:7", got)
+	}
+	if got, err = parseStorages([]*api.Storage{layer("1", "/l/1"), overlay("/l/1")}); err != nil || got.scratch != nil {
+		t.Errorf("without such a disk: got %+v, %v", got, err)
+	}
+	for _, tc := range []struct {
+		name string
+		in   []*api.Storage
+		want string
+	}{
+		{"two", []*api.Storage{layer("1", "/l/1"), upper("7", "/u"), upper("8", "/v"), overlay("/l/1")}, "a second writable layer"},
+		{"as-a-lower-too", []*api.Storage{layer("1", "/l/1"), upper("7", "/u"), overlay("/l/1:/u")}, "no layer of the request"},
+		{"no-overlay", []*api.Storage{upper("7", "/u")}, "no overlay storage"},
+		{"on-the-overlay", []*api.Storage{layer("1", "/l/1"), upper("7", "/u"), {Driver: "overlayfs", Fstype: "overlay", MountPoint: "/u", Options: []string{"lowerdir=/l/1"}}}, "used twice"},
+		{"on-a-layer", []*api.Storage{upper("7", "/l/1"), layer("1", "/l/1"), overlay("/l/1")}, "used twice"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got, err := parseStorages(tc.in); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %+v, %v, want InvalidArgument with %q", got, err, tc.want)
+			}
+		})
+	}
+	for name, spoil := range map[string]func(*api.Storage){
+		"other-file-system": func(s *api.Storage) { s.Fstype = "xfs" },
+		"its-own-key":       func(s *api.Storage) { s.Options = append(s.Options, "X-kata.encryption_key=00") },
+		"lower-too":         func(s *api.Storage) { s.Options = append(s.Options, "X-kata.overlay-lower") },
+		"path-as-source":    func(s *api.Storage) { s.Source = "/dev/sda" },
+		"driver-options":    func(s *api.Storage) { s.DriverOptions = []string{"encryption_key=ephemeral"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := upper("7", "/u")
+			spoil(u)
+			if got, err := parseStorages([]*api.Storage{layer("1", "/l/1"), u, overlay("/l/1")}); status.Code(err) != codes.InvalidArgument {
+				t.Errorf("got %+v, %v, want InvalidArgument", got, err)
+			}
+		})
+	}
+}
+
+// A node may have converted a layer to either file system; what it says of it decides nothing.
+func TestParseStoragesErofs(t *testing.T) {
+	l := layer("1", "/l/1")
+	l.Fstype = "erofs"
+	if got, err := parseStorages([]*api.Storage{l, overlay("/l/1")}); err != nil || len(got.layers) != 1 {
+		t.Errorf("got %+v, %v, want one layer", got, err)
+	}
+}
+
 func TestParseStoragesRefuses(t *testing.T) {
 	with := func(change func(*api.Storage)) *api.Storage {
 		s := layer("1", "/l/1")

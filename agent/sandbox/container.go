@@ -24,8 +24,11 @@ type Container struct {
 	execs map[string]*container.Process
 
 	layers []storage.Address // devices this container uses
-	mounts []Mount           // scratch, overlay, binds: in the order they were made
-	user   container.ProcessRequest
+	// scratch is the disk of the writable layer, nil when that is in memory; scratchLeft: the policy knows that the layer was given up, the disk is still there.
+	scratch     *storage.Address
+	scratchLeft bool
+	mounts      []Mount // scratch, overlay, binds: in the order they were made
+	user        container.ProcessRequest
 	privileged,
 	overlayGone, scratchGone, deleted bool
 	stopBroker func()

@@ -34,6 +34,8 @@ type CreateRequest struct {
 	ID     string
 	OCI    *container.Request
 	Layers []storage.Address // top first
+	// Scratch is the writable disk of the container's writable layer; nil: the layer is in the guest's memory.
+	Scratch *storage.Address
 }
 
 // CreateContainer runs the plan of docs/architecture.md: devices, scratch, overlay, users, create. Whatever fails, everything
@@ -85,6 +87,8 @@ func (s *Sandbox) mayCreate(req CreateRequest, key string) error {
 		return invalid("sandbox container %.128q: want the sandbox's id %q", req.ID, s.pod.id)
 	case !req.OCI.IsSandbox && len(req.Layers) == 0:
 		return invalid("container %.128q: no storage holds a layer", req.ID)
+	case req.Scratch != nil && len(req.Layers) == 0:
+		return invalid("container %.128q: a writable disk without layers", req.ID)
 	case key == s.pod.key && !req.OCI.IsSandbox:
 		return invalid("container %.128q: the id is the sandbox's", req.ID)
 	}
@@ -108,7 +112,7 @@ func (s *Sandbox) create(ctx context.Context, req CreateRequest, c *Container, u
 	if err != nil {
 		return err
 	}
-	if err := s.mountRootfs(ctx, c, targets, scratchSize(req.OCI), u); err != nil {
+	if err := s.mountRootfs(ctx, req, c, targets, u); err != nil {
 		return err
 	}
 	users, err := lookUpUsers(s.fs(rootfsName(c.Key)), &req.OCI.Process)

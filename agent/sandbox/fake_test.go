@@ -94,6 +94,13 @@ func (s *fakeStorage) MountScratch(_ context.Context, dir string, _ int64) (Moun
 	return s.mount("scratch", dir)
 }
 
+func (s *fakeStorage) MountScratchDisk(_ context.Context, a storage.Address, dir string) (Mount, error) {
+	s.mu.Lock()
+	s.log = append(s.log, "encrypt "+a.String())
+	s.mu.Unlock()
+	return s.mount("scratch disk", dir)
+}
+
 func (s *fakeStorage) MountOverlay(_ context.Context, _ []string, _, _, target string) (Mount, error) {
 	return s.mount("overlay", target)
 }

@@ -18,6 +18,8 @@ type Storage interface {
 	Open(ctx context.Context, a storage.Address) (Candidate, error)
 	MountLayer(ctx context.Context, c Candidate, target string) (Mount, error)
 	MountScratch(ctx context.Context, dir string, size int64) (Mount, error)
+	// MountScratchDisk makes the writable layer of a disk, encrypted with a key of its own.
+	MountScratchDisk(ctx context.Context, a storage.Address, dir string) (Mount, error)
 	MountOverlay(ctx context.Context, lowers []string, upper, work, target string) (Mount, error)
 	Bind(ctx context.Context, root, name, target string) (Mount, error)
 }
@@ -88,6 +90,10 @@ func (k kernelStorage) MountLayer(ctx context.Context, c Candidate, target strin
 
 func (k kernelStorage) MountScratch(ctx context.Context, dir string, size int64) (Mount, error) {
 	return asInterface[Mount](k.m.MountScratchTmpfs(ctx, dir, size))
+}
+
+func (k kernelStorage) MountScratchDisk(ctx context.Context, a storage.Address, dir string) (Mount, error) {
+	return asInterface[Mount](k.m.MountScratchDisk(ctx, a, dir))
 }
 
 func (k kernelStorage) MountOverlay(ctx context.Context, lowers []string, upper, work, target string) (Mount, error) {

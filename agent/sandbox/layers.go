@@ -19,6 +19,11 @@ import (
 // turn, then those that were all allowed are mounted side by side; one that is already in use is counted, and not asked about
 // again (docs/architecture.md).
 func (s *Sandbox) mountLayers(ctx context.Context, req CreateRequest, c *Container, u *undo) ([]string, error) {
+	for _, a := range req.Layers {
+		if err := s.notWritable(a); err != nil {
+			return nil, err
+		}
+	}
 	opened, err := s.openLayers(ctx, req.Layers)
 	defer func() {
 		for _, c := range opened {
@@ -188,12 +193,9 @@ func (s *Sandbox) mountFailed(what string, err error) error {
 }
 
 // mountRootfs asks for and makes the writable layer and the overlay over the layers.
-func (s *Sandbox) mountRootfs(ctx context.Context, c *Container, targets []string, size int64, u *undo) error {
+func (s *Sandbox) mountRootfs(ctx context.Context, req CreateRequest, c *Container, targets []string, u *undo) error {
 	scratch, rootfs := scratchName(c.Key), rootfsName(c.Key)
-	err := s.mountStep(ctx, c, u, enforcer.ScratchMountInput{Target: scratch, Encrypted: true}, scratch, func() (Mount, error) {
-		return s.cfg.Storage.MountScratch(ctx, s.fs(scratch), size)
-	})
-	if err != nil {
+	if err := s.mountScratch(ctx, req, c, u); err != nil {
 		return err
 	}
 	upper, work := filepath.Join(s.fs(scratch), "upper"), filepath.Join(s.fs(scratch), "work")

@@ -107,8 +107,7 @@ func (s *Sandbox) unmountRootfs(ctx context.Context, c *Container) error {
 		c.overlayGone = true
 	}
 	if !c.scratchGone {
-		target := scratchName(c.Key)
-		if err := s.unmountStep(ctx, c, enforcer.ScratchUnmountInput{UnmountTarget: target}, target); err != nil {
+		if err := s.unmountScratch(ctx, c); err != nil {
 			return err
 		}
 		c.scratchGone = true

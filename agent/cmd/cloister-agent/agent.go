@@ -34,6 +34,8 @@ type settings struct {
 	prefix   string
 	crun     string
 	reaper   container.Reaper
+	// program runs a program of the image to its end; nil as a process.
+	program func(ctx context.Context, path string, args ...string) error
 	// modules loads what complete needs; nil as a process.
 	modules func(ctx context.Context, names ...string) error
 	// bound is called once a policy is bound, with its word on logging.
@@ -141,7 +143,7 @@ func (a *agent) makeSandbox(ctx context.Context) error {
 			return err
 		}
 	}
-	mounts, err := newStorage()
+	mounts, err := newStorage(a.set.program)
 	if err != nil {
 		return err
 	}

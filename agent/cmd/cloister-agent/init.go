@@ -58,7 +58,7 @@ func serveAsInit(ctx context.Context, system *boot.System) error {
 	var a *agent
 	a, err := assemble(settings{
 		pid1: true, strict: system.Parameters.StrictAPI, crun: "/usr/bin/crun",
-		reaper: container.NewReaper(system.Reaper), modules: system.Modules.Load,
+		reaper: container.NewReaper(system.Reaper), program: system.Reaper.Run, modules: system.Modules.Load,
 		bound: func(logging bool) {
 			system.Console.Say(boot.MessagePolicyBound)
 			system.Console.Silence()

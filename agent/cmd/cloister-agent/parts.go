@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"github.com/cloister-cc/cloister/agent/boot"
@@ -13,8 +14,9 @@ const cgroupRoot = "/sys/fs/cgroup"
 
 func openGroup(path string) (sandbox.Group, error) { return cgroup.Open(cgroupRoot + path) }
 
-func newStorage() (sandbox.Storage, error) {
-	m, err := storage.New(storage.Config{LoadModule: loadModule})
+// newStorage opens storage. runProgram is nil where the agent is an ordinary process, which formats no disks.
+func newStorage(runProgram func(ctx context.Context, path string, args ...string) error) (sandbox.Storage, error) {
+	m, err := storage.New(storage.Config{LoadModule: loadModule, RunProgram: runProgram})
 	if err != nil {
 		return nil, err
 	}
