@@ -71,7 +71,9 @@ func parseFile(path string, text []byte) (*file, error) {
 }
 
 // section is a plugin's table; nil where the file does not have it.
-func (f *file) section(id string) (map[string]any, error) { return table(f.values, f.path, "plugins", id) }
+func (f *file) section(id string) (map[string]any, error) {
+	return table(f.values, f.path, "plugins", id)
+}
 
 // table walks down nested tables; nil where there is none.
 func table(values map[string]any, where string, keys ...string) (map[string]any, error) {

@@ -338,14 +338,18 @@ func TestRefusals(t *testing.T) {
 		{"quote", "version = 3\n", "quotes", func(_ *testing.T, o *Options) { o.Socket = "/run/\"\nx" }},
 		{"unit-there", "version = 3\n", "move it away", func(t *testing.T, o *Options) { put(t, *o, unitPath, "mine") }},
 		{"link-there", "version = 3\n", "move it away", func(t *testing.T, o *Options) { put(t, *o, shimLink, "mine") }},
-		{"two-files", "imports = [\"/etc/containerd/conf.d/*.toml\"]\nversion = 3\n[plugins.\"io.containerd.cri.v1.runtime\"]\nenable_cdi = true\n", "one file",
+		{
+			"two-files", "imports = [\"/etc/containerd/conf.d/*.toml\"]\nversion = 3\n[plugins.\"io.containerd.cri.v1.runtime\"]\nenable_cdi = true\n", "one file",
 			func(t *testing.T, o *Options) {
 				put(t, *o, "/etc/containerd/conf.d/10-a.toml", "version = 3\n[plugins.\"io.containerd.cri.v1.runtime\"]\nenable_selinux = true\n")
-			}},
-		{"loaded-later", "imports = [\"/etc/containerd/conf.d/*.toml\"]\nversion = 3\n", "comes before 99-cloister.toml",
+			},
+		},
+		{
+			"loaded-later", "imports = [\"/etc/containerd/conf.d/*.toml\"]\nversion = 3\n", "comes before 99-cloister.toml",
 			func(t *testing.T, o *Options) {
 				put(t, *o, "/etc/containerd/conf.d/99-nvidia.toml", "version = 3\n[plugins.\"io.containerd.cri.v1.runtime\"]\nenable_selinux = true\n")
-			}},
+			},
+		},
 		{"import-missing", "imports = [\"conf.d/*.toml\", \"/etc/gone.toml\"]\nversion = 3\n", "gone.toml", nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -55,8 +55,13 @@ var handlerName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 func (o *Options) validate() error {
 	for _, p := range []struct{ name, path string }{
-		{"containerd's configuration", o.Containerd}, {"prefix", o.Prefix}, {"guest", o.Guest}, {"snapshotter socket", o.Socket},
-		{"snapshotter root", o.LayersRoot}, {"programs", o.From}, {"metrics", o.MetricsDir},
+		{"containerd's configuration", o.Containerd},
+		{"prefix", o.Prefix},
+		{"guest", o.Guest},
+		{"snapshotter socket", o.Socket},
+		{"snapshotter root", o.LayersRoot},
+		{"programs", o.From},
+		{"metrics", o.MetricsDir},
 	} {
 		if !filepath.IsAbs(p.path) || strings.ContainsAny(p.path, "\x00\n\"'\\%") {
 			return fmt.Errorf("%s: got path %q, want an absolute one without quotes, backslashes and percent signs", p.name, p.path)
