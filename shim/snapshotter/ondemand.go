@@ -18,7 +18,8 @@ import (
 	"github.com/cloister-cc/cloister/verity/layer"
 )
 
-// Disk returns a layer's disk in one format. One that is missing is made once, of the layer's blob, if a namespace that unpacked it still has that.
+// Disk returns a layer's disk in one format. One that is missing is made once, of the layer's blob, if a namespace that unpacked it still has that; this
+// goes on when the context ends before it is done, for the next who asks.
 func (s *Snapshotter) Disk(ctx context.Context, diffID string, format layer.Format) (rootfs.Disk, error) {
 	if err := rootfs.CheckDiffID(diffID); err != nil {
 		return rootfs.Disk{}, fmt.Errorf("%w: %w", err, errdefs.ErrInvalidArgument)
@@ -26,31 +27,30 @@ func (s *Snapshotter) Disk(ctx context.Context, diffID string, format layer.Form
 	if _, err := layer.ParseFormat(string(format)); err != nil || format == "" {
 		return rootfs.Disk{}, fmt.Errorf("layer format %.40q: want ext4 or erofs: %w", format, errdefs.ErrInvalidArgument)
 	}
-	unpin := s.layers.pin(diffID)
-	defer unpin()
-	unlock, err := s.busy.lock(ctx, diffID+" "+string(format))
+	made, err := s.making.do(ctx, diffID+" "+string(format), func(ctx context.Context) (disk, error) { return s.diskOf(ctx, diffID, format) })
 	if err != nil {
-		return rootfs.Disk{}, err
-	}
-	defer unlock()
-	known, err := s.layers.get(diffID)
-	if errors.Is(err, fs.ErrNotExist) {
-		return rootfs.Disk{}, fmt.Errorf("layer %s: no image on this node has it: %w", diffID, errdefs.ErrNotFound)
-	}
-	if err != nil {
-		return rootfs.Disk{}, fmt.Errorf("layer %s: %w", diffID, err)
-	}
-	made, ok := known.Disks[string(format)]
-	switch {
-	case ok:
-	case known.Native:
-		return rootfs.Disk{}, fmt.Errorf("layer %s is an EROFS image itself and has no other format: %w", diffID, errdefs.ErrFailedPrecondition)
-	default:
-		if made, err = s.makeOther(ctx, known, format); err != nil {
-			return rootfs.Disk{}, fmt.Errorf("layer %s as %s: %w", diffID, format, err)
-		}
+		return rootfs.Disk{}, fmt.Errorf("layer %s as %s: %w", diffID, format, err)
 	}
 	return rootfs.Disk{Path: filepath.Join(s.layers.path(diffID), made.File), Root: made.Root, Format: string(format)}, nil
+}
+
+func (s *Snapshotter) diskOf(ctx context.Context, diffID string, format layer.Format) (disk, error) {
+	unpin := s.layers.pin(diffID)
+	defer unpin()
+	known, err := s.layers.get(diffID)
+	if errors.Is(err, fs.ErrNotExist) {
+		return disk{}, fmt.Errorf("no image on this node has it: %w", errdefs.ErrNotFound)
+	}
+	if err != nil {
+		return disk{}, err
+	}
+	if made, ok := known.Disks[string(format)]; ok {
+		return made, nil
+	}
+	if known.Native {
+		return disk{}, fmt.Errorf("it is an EROFS image itself and has no other format: %w", errdefs.ErrFailedPrecondition)
+	}
+	return s.makeOther(ctx, known, format)
 }
 
 // makeOther makes a disk of a layer that has one in another format.

@@ -1,6 +1,8 @@
 package snapshotter_test
 
 import (
+	"context"
+	"errors"
 	"net"
 	"path/filepath"
 	"strings"
@@ -46,6 +48,65 @@ func TestDiskInOtherFormat(t *testing.T) {
 	d, err := n.Disk(ctx, diffID, layer.Ext4)
 	if err != nil || d.Root != rootOf(t, data, layer.Ext4) {
 		t.Errorf("got %+v, %v, want the format that there was", d, err)
+	}
+}
+
+// TestDiskGivenUp: a pod that does not wait for its layer finds it made when it is tried again.
+func TestDiskGivenUp(t *testing.T) {
+	ctx, n := inNamespace(t), newNode(t)
+	data := makeTar(t, entry{name: "a"})
+	n.image(ctx, data)
+	began, goOn := make(chan struct{}), make(chan struct{})
+	n.blobs.read = func(context.Context, digest.Digest, int64) error {
+		close(began)
+		<-goOn
+		n.blobs.read = nil
+		return nil
+	}
+	impatient, giveUp := context.WithCancel(ctx)
+	go func() {
+		<-began
+		giveUp()
+	}()
+	if _, err := n.Disk(impatient, digest.FromBytes(data).String(), layer.EROFS); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want that the call was given up", err)
+	}
+	close(goOn)
+	reads := n.blobs.reads
+	if d, err := n.Disk(ctx, digest.FromBytes(data).String(), layer.EROFS); err != nil || d.Root != rootOf(t, data, layer.EROFS) {
+		t.Errorf("got %+v, %v, want the disk", d, err)
+	}
+	if n.blobs.reads != reads {
+		t.Errorf("got the blob opened %d times more, want what was begun before", n.blobs.reads-reads)
+	}
+}
+
+// TestDiskWhileClosing: what is being made ends with the snapshotter, and leaves nothing.
+func TestDiskWhileClosing(t *testing.T) {
+	ctx, n := inNamespace(t), newNode(t)
+	data := makeTar(t, entry{name: "a"})
+	n.image(ctx, data)
+	began := make(chan struct{})
+	n.blobs.read = func(ctx context.Context, _ digest.Digest, _ int64) error {
+		close(began)
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	done := make(chan error)
+	go func() {
+		_, err := n.Disk(ctx, digest.FromBytes(data).String(), layer.EROFS)
+		done <- err
+	}()
+	<-began
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err == nil {
+		t.Error("got a disk of a snapshotter that was closed")
+	}
+	n.wantNames("work", 0)
+	if _, err := n.Disk(ctx, digest.FromBytes(data).String(), layer.EROFS); err == nil || !strings.Contains(err.Error(), "closed") {
+		t.Errorf("got %v, want that it is closed", err)
 	}
 }
 

@@ -45,7 +45,8 @@ type Snapshotter struct {
 	meta   *storage.MetaStore
 	layers *store
 	turns  *semaphore.Weighted // conversions
-	busy   keyed               // blobs and formats that are being converted
+	busy   keyed               // blobs that are being converted
+	making *flights            // disks in another format
 
 	lock  *os.File
 	close sync.Once
@@ -77,7 +78,9 @@ func New(ctx context.Context, c Config) (_ *Snapshotter, err error) {
 	if c.Log == nil {
 		c.Log = zap.NewNop()
 	}
-	s := &Snapshotter{config: c, dir: filepath.Join(c.Root, "snapshots"), turns: semaphore.NewWeighted(int64(c.Conversions))}
+	s := &Snapshotter{
+		config: c, dir: filepath.Join(c.Root, "snapshots"), turns: semaphore.NewWeighted(int64(c.Conversions)), making: newFlights(),
+	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -104,9 +107,12 @@ func New(ctx context.Context, c Config) (_ *Snapshotter, err error) {
 	return s, nil
 }
 
-// Close gives the metadata back. Calls under way are not waited for; the server does that.
+// Close gives up disks that are being made and gives the metadata back. Calls under way are not waited for; the server does that.
 func (s *Snapshotter) Close() (err error) {
-	s.close.Do(func() { err = errors.Join(s.meta.Close(), s.lock.Close()) })
+	s.close.Do(func() {
+		s.making.close()
+		err = errors.Join(s.meta.Close(), s.lock.Close())
+	})
 	return err
 }
 
