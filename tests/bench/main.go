@@ -38,6 +38,9 @@ var groups = []group{
 	{"snp", measureSNP},
 }
 
+// referenceGroup is not measured unless asked for: its numbers are for another program.
+var referenceGroup = group{"shim-reference", measureShimReference}
+
 // bench is one run of the program.
 type bench struct {
 	scratch  string
@@ -46,6 +49,8 @@ type bench struct {
 	metrics  []metric
 	programs map[string]string // built ones by package
 	images   map[string]string // guest images by name
+
+	reference string // file for the numbers that pods under containerd are measured against
 }
 
 // runs are how often things are measured.
@@ -69,6 +74,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	only := flags.String("only", "", "comma-separated groups to measure: "+names()+" (default all)")
 	flags.StringVar(&b.lock, "lock", "", "file to hold locked while a group is measured, where others use the machine")
+	flags.StringVar(&b.reference, "reference", "", "measure what pods under containerd are compared with, into this file, and nothing else")
 	flags.IntVar(&b.runs.container, "container-runs", 20, "rounds of container starts")
 	flags.IntVar(&b.runs.plug, "plug-runs", 20, "disks plugged in")
 	flags.IntVar(&b.runs.boot, "boot-runs", 9, "boots of each kind")
@@ -87,6 +93,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer os.RemoveAll(b.scratch)
 	progress("machine: %s", machine())
+	if b.reference != "" {
+		return b.measure(ctx, referenceGroup)
+	}
 	var failed error
 	for _, g := range groups {
 		if *only == "" || slices.Contains(strings.Split(*only, ","), g.name) {

@@ -41,6 +41,20 @@ func firstByte() []byte {
 		0x0f, 0x05, // syscall
 		'\n',
 	}
+	return program(code)
+}
+
+// stay is a program that does nothing until it is killed.
+func stay() []byte {
+	return program([]byte{
+		0xb8, 34, 0, 0, 0, // mov eax, SYS_pause
+		0x0f, 0x05, // syscall
+		0xeb, 0xf7, // jmp to the begin
+	})
+}
+
+// program is an ELF file of this code and nothing else.
+func program(code []byte) []byte {
 	const base, headers = 0x400000, 64 + 56
 	var b bytes.Buffer
 	b.Write([]byte{0x7f, 'E', 'L', 'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0})
@@ -98,6 +112,7 @@ func makeContainers() ([]*pod.Container, error) {
 	}
 	base, err := makeLayer(
 		file{"bin/", 0o755, nil}, file{"bin/first-byte", 0o755, firstByte()},
+		file{"bin/stay", 0o755, stay()},
 		file{"etc/", 0o755, nil}, file{"etc/passwd", 0o644, []byte("root:x:0:0::/:/bin/first-byte\n")},
 		file{"etc/group", 0o644, []byte("root:x:0:\n")}, file{"tmp/", 0o1777, nil},
 	)

@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -16,6 +18,29 @@ func TestFirstByteWritesOneByte(t *testing.T) {
 	out, err := exec.Command(path).CombinedOutput()
 	if err != nil || string(out) != "\n" {
 		t.Errorf("got %q, %v, want one line break", out, err)
+	}
+}
+
+// TestStayStays: the program sleeps in the kernel until it is killed.
+func TestStayStays(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "stay")
+	if err := os.WriteFile(path, stay(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	for stat := ""; !strings.Contains(stat, ") S "); {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stat = string(text); strings.Contains(stat, ") Z ") {
+			t.Fatalf("it ended: %s", stat)
+		}
 	}
 }
 

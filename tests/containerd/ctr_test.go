@@ -19,7 +19,7 @@ func TestCtrRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := bed.CtrRunArgs(base64.StdEncoding.EncodeToString(policy), bed.Ref("work"))
+	args := bed.CtrRunArgs(base64.StdEncoding.EncodeToString(policy), "ctr", bed.Ref("work"))
 	t.Run("run", func(t *testing.T) {
 		out, errOut, code, err := n.Ctr(n.ctx, strings.NewReader("from stdin\n"), append(append(args[:len(args):len(args)], "honest"), script...)...)
 		if err != nil || code != 3 || out != "from stdin\n" || errOut != "err\n" {

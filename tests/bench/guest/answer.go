@@ -39,6 +39,12 @@ func (a *agent) converse(ctx context.Context, conn net.Conn) {
 		if err := in.Decode(&q); err != nil {
 			return
 		}
+		if q.Op == wire.OpStream {
+			if err := stream(conn, q.Bytes); err != nil {
+				return
+			}
+			continue
+		}
 		answer, err := a.measure(ctx, q)
 		if err != nil {
 			answer.Error = err.Error()
@@ -71,6 +77,13 @@ func (a *agent) measure(ctx context.Context, q wire.Question) (wire.Answer, erro
 		}
 		runs, err := a.compare(ctx, &prepared, &measured, q.Runs)
 		return wire.Answer{Runs: runs}, err
+	case wire.OpReference:
+		var prepared api.CreateContainerRequest
+		if err := proto.Unmarshal(q.Prepared, &prepared); err != nil {
+			return wire.Answer{}, err
+		}
+		references, err := a.reference(ctx, &prepared, q.Runs)
+		return wire.Answer{References: references}, err
 	case wire.OpEvidence:
 		rounds, err := a.evidence(ctx, q.Runs)
 		return wire.Answer{Evidence: rounds}, err

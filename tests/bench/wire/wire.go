@@ -12,6 +12,9 @@ const (
 	OpStart = "start" // measure container starts
 	OpAwait = "await" // return once a disk can be opened
 
+	OpReference = "reference" // measure the bare runtime's create and start, and its exec
+	OpStream    = "stream"    // write zeros, and nothing else
+
 	OpEvidence = "evidence" // ask the report device, barely and through the broker
 )
 
@@ -25,6 +28,9 @@ type Question struct {
 	Measured []byte `json:"measured,omitempty"`
 	Runs     int    `json:"runs,omitempty"`
 
+	// OpStream
+	Bytes int64 `json:"bytes,omitempty"`
+
 	// OpAwait
 	Disk string `json:"disk,omitempty"` // bus:lun
 }
@@ -35,6 +41,16 @@ type Answer struct {
 	Runs  []Run  `json:"runs,omitempty"`
 
 	Evidence []Evidence `json:"evidence,omitempty"`
+
+	References []Reference `json:"references,omitempty"`
+}
+
+// Reference is one round of the bare runtime.
+type Reference struct {
+	// Start is from before `crun create` to the first byte after `crun start`.
+	Start time.Duration `json:"start"`
+	// Exec is `crun exec` from before its start to its end.
+	Exec time.Duration `json:"exec"`
 }
 
 // Evidence is one round: a report of the device by one ioctl, and a container's evidence through the broker.

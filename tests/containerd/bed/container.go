@@ -30,9 +30,11 @@ func (p *Pod) Start(ctx context.Context, name string) error {
 	if err := p.Create(ctx, name, nil); err != nil {
 		return err
 	}
+	begin := time.Now()
 	if err := p.node.Runtime.StartContainer(ctx, p.Created[name]); err != nil {
 		return fmt.Errorf("start container %q: %w", name, err)
 	}
+	p.Starts = append(p.Starts, time.Since(begin))
 	return nil
 }
 

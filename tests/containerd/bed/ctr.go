@@ -33,11 +33,13 @@ func (n *Node) CtrPull(ctx context.Context, name string) error {
 	return err
 }
 
-// CtrRunArgs are the words of `ctr run` for a container of our runtime, up to the image.
-func CtrRunArgs(policy string, more ...string) []string {
+// CtrRunArgs are the words of `ctr run` for a container of our runtime, up to the image. The host name is the pod's that the policy was written for: CRI puts it
+// into each container's variables, ctr does not.
+func CtrRunArgs(policy, hostname string, more ...string) []string {
 	// A pod may gain privileges unless it says no; ctr's default is the other way round. 64 MiB is the limit of the tests' containers.
 	return append([]string{
 		"run", "--rm", "--snapshotter", "cloister", "--runtime", "io.containerd.cloister.v2", "--allow-new-privs", "--memory-limit", "67108864",
+		"--hostname", hostname, "--env", "HOSTNAME=" + hostname,
 		"--annotation", AnnotationKataPolicy + "=" + policy,
 	}, more...)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
@@ -27,6 +28,10 @@ type Pod struct {
 	Spec    *corev1.Pod
 	ID      string            // of the sandbox
 	Created map[string]string // container name to id
+
+	// Ready is how long RunPodSandbox took, Starts how long each StartContainer did.
+	Ready  time.Duration
+	Starts []time.Duration
 
 	node    *Node
 	handler string
@@ -93,7 +98,9 @@ func (n *Node) RunPod(ctx context.Context, spec *corev1.Pod, handler string) (*P
 	if _, err := n.Pull(ctx, Ref("pause"), handler, p.config); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(p.dir))
 	}
+	begin := time.Now()
 	p.ID, err = n.Runtime.RunPodSandbox(ctx, p.config, handler)
+	p.Ready = time.Since(begin)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("run pod sandbox %q: %w", spec.Name, err), os.RemoveAll(p.dir))
 	}

@@ -188,3 +188,9 @@ func (p *Programs) Cloister(ctx context.Context, args ...string) error {
 	_, err := run(ctx, p.Source, nil, append([]string{p.cloister()}, args...)...)
 	return err
 }
+
+// Reference has the benchmark of the agent measure what pods are compared with, into a file.
+func (p *Programs) Reference(ctx context.Context, path, runs string) error {
+	_, err := run(ctx, p.Source, nil, "go", "run", "./tests/bench", "-reference", path, "-container-runs", runs)
+	return err
+}

@@ -34,7 +34,7 @@ func (d *demo) ctr(ctx context.Context, stdin string, name string, command ...st
 	if err != nil {
 		return "", "", 0, err
 	}
-	args := append(bed.CtrRunArgs(base64.StdEncoding.EncodeToString(policy), bed.Ref("work"), name), command...)
+	args := append(bed.CtrRunArgs(base64.StdEncoding.EncodeToString(policy), spec.Name, bed.Ref("work"), name), command...)
 	d.out.command("ctr run --rm --snapshotter cloister --runtime io.containerd.cloister.v2 --annotation "+bed.AnnotationKataPolicy+"=...", bed.Ref("work"), name, fmt.Sprintf("%q", command))
 	out, errOut, code, err = d.node.Ctr(ctx, strings.NewReader(stdin), args...)
 	d.out.theirs(out + errOut)
