@@ -17,11 +17,11 @@ func (v *view) add(layers *store, diffID string) error {
 	if err != nil {
 		return err
 	}
-	for name, a := range f.Accounts {
+	for _, name := range accountNames {
 		if _, decided := v.from[name]; decided {
 			continue
 		}
-		switch {
+		switch a := f.Accounts[name]; {
 		case a.Present:
 			v.from[name] = filepath.Join(layers.path(diffID), name)
 		case a.Hidden:
