@@ -203,6 +203,9 @@ func TestHarmlessDifferences(t *testing.T) {
 		{name: "device-rule", change: func(r *api.CreateContainerRequest) {
 			r.OCI.Linux.Resources = &api.LinuxResources{Devices: []*api.LinuxDeviceCgroup{{Allow: true, Type: "b", Access: "rwm"}}}
 		}},
+		{name: "sysctls-that-containerd-writes", change: func(r *api.CreateContainerRequest) {
+			r.OCI.Linux.Sysctl = map[string]string{"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+		}},
 		{name: "shared-propagation", change: func(r *api.CreateContainerRequest) { r.OCI.Linux.RootfsPropagation = "shared" }},
 		{name: "writable-sysfs", change: withMount(&api.Mount{Destination: "/sys", Source: "sysfs", Type: "sysfs", Options: []string{"rw"}})},
 		{name: "hosts-of-the-host", change: func(r *api.CreateContainerRequest) {
