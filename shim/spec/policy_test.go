@@ -22,7 +22,10 @@ func packed(t *testing.T, members ...[]byte) string {
 	t.Helper()
 	var out bytes.Buffer
 	for _, m := range members {
-		w := gzip.NewWriter(&out)
+		w, err := gzip.NewWriterLevel(&out, gzip.BestSpeed)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if _, err := w.Write(m); err != nil {
 			t.Fatal(err)
 		}
