@@ -141,7 +141,9 @@ func (st *streams) openOutput(ctx context.Context, path string) (io.Writer, erro
 
 // openInput opens standard input and a writing end of our own, which closeInput closes.
 func (st *streams) openInput(ctx context.Context, path string) error {
-	r, err := fifo.OpenFifo(ctx, path, syscall.O_RDONLY|syscall.O_NONBLOCK, 0)
+	// The reading end opens in the background, when the writing end does. It must not have the call's context: that ends while the library may not have seen
+	// yet that it is open, and would close it.
+	r, err := fifo.OpenFifo(context.WithoutCancel(ctx), path, syscall.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}

@@ -239,3 +239,26 @@ func TestOpenStreamsHonoursContext(t *testing.T) {
 		t.Error("got no error, want the context's")
 	}
 }
+
+// The call that opened standard input ends at once; input must not end with it.
+func TestInputOutlivesItsCall(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 500 {
+		ctx, cancel := context.WithCancel(t.Context())
+		st, err := openStreams(ctx, "ns", "c", stdio{stdin: path})
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := st.closeInput(); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := st.stdin.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
+			t.Fatalf("read got %d bytes, %v, want the end", n, err)
+		}
+		st.close()
+	}
+}
