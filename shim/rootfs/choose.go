@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/cloister-cc/cloister/shim/node"
 )
 
@@ -16,16 +18,16 @@ type Maker interface {
 }
 
 // Choose returns the disks to plug in, from the base up. want tells whether the pod's policy has a container with exactly these roots, from the base up;
-// nil means that nobody here can tell (a policy in a form of its own), and the agent decides alone. make may be nil where there is no daemon.
+// nil means that nobody here can tell (a policy in a form of its own), and the agent decides alone. maker may be nil where there is no daemon.
 //
 // With node.FormatAuto the disks are ext4 where a layer has one. If want does not take those, every layer is tried as EROFS and then as ext4, made where
 // it is missing. The error of a policy that takes none is an [*UnmatchedError].
-func (r Rootfs) Choose(ctx context.Context, want func(roots []string) bool, format node.Format, make Maker) ([]Disk, error) {
+func (r Rootfs) Choose(ctx context.Context, want func(roots []string) bool, format node.Format, maker Maker) ([]Disk, error) {
 	switch format {
 	case node.FormatExt4:
-		return r.chooseOnly(ctx, want, Ext4, make)
+		return r.chooseOnly(ctx, want, Ext4, maker)
 	case node.FormatEROFS:
-		return r.chooseOnly(ctx, want, EROFS, make)
+		return r.chooseOnly(ctx, want, EROFS, maker)
 	case node.FormatAuto:
 	default:
 		return nil, fmt.Errorf("choose layer format: got %s, want %q, %q or %q", quote(string(format)), node.FormatAuto, node.FormatExt4, node.FormatEROFS)
@@ -39,7 +41,7 @@ func (r Rootfs) Choose(ctx context.Context, want func(roots []string) bool, form
 		if !slices.ContainsFunc(first, func(d Disk) bool { return d.Format != f }) {
 			continue // that was tried
 		}
-		disks, err := r.all(ctx, f, make)
+		disks, err := r.all(ctx, f, maker)
 		if err == nil && want(Roots(disks)) {
 			return disks, nil
 		}
@@ -50,8 +52,8 @@ func (r Rootfs) Choose(ctx context.Context, want func(roots []string) bool, form
 }
 
 // chooseOnly takes one format and no other.
-func (r Rootfs) chooseOnly(ctx context.Context, want func([]string) bool, format string, make Maker) ([]Disk, error) {
-	disks, err := r.all(ctx, format, make)
+func (r Rootfs) chooseOnly(ctx context.Context, want func([]string) bool, format string, maker Maker) ([]Disk, error) {
+	disks, err := r.all(ctx, format, maker)
 	if err != nil {
 		return nil, fmt.Errorf("choose layer format: %w", err)
 	}
@@ -74,25 +76,40 @@ func (r Rootfs) preferred() []Disk {
 	return disks
 }
 
-// all returns every layer's disk in one format, and has those made that are missing.
-func (r Rootfs) all(ctx context.Context, format string, make Maker) ([]Disk, error) {
-	var disks []Disk
+// atOnce is how many layers the daemon is asked for at a time. It has a bound of its own for what it works on.
+const atOnce = 4
+
+// all returns every layer's disk in one format, and has those made that are missing. The first layer that cannot be had ends it.
+func (r Rootfs) all(ctx context.Context, format string, maker Maker) ([]Disk, error) {
+	disks := make([]Disk, len(r.Layers))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
 	for i, l := range r.Layers {
 		if d := l.In(format); d != nil {
-			disks = append(disks, *d)
+			disks[i] = *d
 			continue
 		}
-		if make == nil || l.DiffID == "" {
-			return nil, fmt.Errorf("layer %d (%s) has no %s disk, and no snapshotter here makes one", i, l.name(), format)
-		}
-		d, err := make.Disk(ctx, l.DiffID, format)
-		if err != nil {
-			return nil, fmt.Errorf("layer %d (%s): make its %s disk: %w", i, l.name(), format, err)
-		}
-		d.Format = format
-		disks = append(disks, d)
+		g.Go(func() (err error) {
+			disks[i], err = l.made(ctx, format, maker)
+			if err != nil {
+				return fmt.Errorf("layer %d (%s) as %s: %w", i, l.name(), format, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
 	}
 	return disks, nil
+}
+
+func (l Layer) made(ctx context.Context, format string, maker Maker) (Disk, error) {
+	if maker == nil || l.DiffID == "" {
+		return Disk{}, errors.New("there is no such disk, and no snapshotter here makes one")
+	}
+	d, err := maker.Disk(ctx, l.DiffID, format)
+	d.Format = format
+	return d, err
 }
 
 // with adds disks that were made to what is known of the layers.

@@ -107,13 +107,13 @@ func TestChooseUnmatched(t *testing.T) {
 		"only-ext4":   {node.FormatExt4, makes, "erofs not made"},
 		"only-erofs":  {node.FormatEROFS, makes, erofsB},
 		"bad-format":  {"xfs", makes, "xfs"},
-		"erofs-alone": {node.FormatEROFS, nil, "layer 0 (" + diffID("1") + ") has no erofs disk"},
+		"erofs-alone": {node.FormatEROFS, nil, ") as erofs: there is no such disk"},
 	} {
 		if _, err := stack(false).Choose(t.Context(), wants(rootC), c.format, c.make); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: got %v, want an error with %q", name, err, c.says)
 		}
 	}
-	if _, err := stack(true).Choose(t.Context(), nil, node.FormatExt4, maker{}); err == nil || !strings.Contains(err.Error(), "layer 2 ("+diffID("3")+"): make its ext4 disk") {
+	if _, err := stack(true).Choose(t.Context(), nil, node.FormatExt4, makes); err == nil || !strings.Contains(err.Error(), "layer 2 ("+diffID("3")+") as ext4: its blob is gone") {
 		t.Errorf("a native layer as ext4: got %v, want the layer named", err)
 	}
 }

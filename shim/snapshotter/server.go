@@ -22,10 +22,10 @@ import (
 const maxMessage = 16 << 20
 
 // Serve answers containerd (gRPC) and shims (ttrpc, which costs them less memory) on one listener until the context ends; calls under way are then
-// cut off, and containerd asks again when the next process listens.
+// cancelled and waited for, and containerd asks again when the next process listens.
 func Serve(ctx context.Context, l net.Listener, s *Snapshotter) error {
 	forGRPC, forTTRPC := newBranch(l.Addr()), newBranch(l.Addr())
-	g := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))
+	g := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage), grpc.WaitForHandlers(true))
 	snapshotsapi.RegisterSnapshotsServer(g, snapshotservice.FromSnapshotter(s))
 	diffapi.RegisterDiffServer(g, diffservice.FromApplierAndComparer(s, s))
 	t, err := ttrpc.NewServer()

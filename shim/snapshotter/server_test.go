@@ -1,8 +1,10 @@
 package snapshotter_test
 
 import (
+	"context"
 	"io"
 	"net"
+	"path/filepath"
 	"testing"
 
 	diffapi "github.com/containerd/containerd/api/services/diff/v1"
@@ -16,6 +18,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/cloister-cc/cloister/shim/snapshotter"
 )
 
 // TestOverTheSocket: containerd's own clients of proxy plugins, with its namespace in their headers.
@@ -65,6 +69,42 @@ func TestOverTheSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.wantNames("layers", 0)
+}
+
+// TestServeEnds: the end of the server is the end of conversions, which leave nothing.
+func TestServeEnds(t *testing.T) {
+	ctx, n := inNamespace(t), newNode(t)
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving, end := context.WithCancel(t.Context())
+	served := make(chan error)
+	go func() { served <- snapshotter.Serve(serving, l, n.Snapshotter) }()
+	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	mounts, err := n.Prepare(ctx, "extract-1 chain", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.blobs.read = func(ctx context.Context, _ digest.Digest, _ int64) error {
+		end()
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	blob := gzipped(t, makeTar(t, entry{name: "a"}))
+	desc := ocispec.Descriptor{MediaType: gzipLayer, Digest: n.blobs.put(ctx, blob), Size: int64(len(blob))}
+	if _, err := diffproxy.NewDiffApplier(diffapi.NewDiffClient(conn)).(diff.Applier).Apply(ctx, desc, mounts); err == nil {
+		t.Error("applied by a server that has ended")
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	n.wantNames("work", 0)
 }
 
 // TestStrangers: a connection that speaks neither protocol, or nothing, hurts nobody.
