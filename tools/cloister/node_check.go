@@ -15,7 +15,6 @@ import (
 func newNodeCheckCommand() *cobra.Command {
 	var config, socket string
 	var asJSON, quick bool
-	install := nodeinstall.Defaults()
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Say what this node has and lacks for confidential pods, and what follows",
@@ -33,13 +32,9 @@ Exit codes: 0 pods can run here as node.toml says (warnings may be left), 1 they
 				found = append(found, nodecheck.Finding{What: "node.toml", Level: nodecheck.Fail, Got: err.Error(), Follows: "no pod starts; the rest is told for the defaults", Next: "correct it"})
 				c = node.Default()
 			}
-			install.Root = ""
-			if install.Version == "" {
-				install.Version = containerdVersion(cmd.Context())
-			}
 			host := nodecheck.Host{Node: c, Containerd: socket, Shim: nodeinstall.Programs[0], Quick: quick}
 			found = append(found, host.Run(cmd.Context())...)
-			found = append(found, dropInFinding(install))
+			found = append(found, dropInFinding(containerdVersion(cmd.Context())))
 			if asJSON {
 				err = encodeJSON(cmd.OutOrStdout(), struct {
 					Usable   bool                `json:"usable"`
@@ -57,26 +52,25 @@ Exit codes: 0 pods can run here as node.toml says (warnings may be left), 1 they
 	f := cmd.Flags()
 	f.StringVar(&config, "config", "", "the node's configuration (default "+node.Path+")")
 	f.StringVar(&socket, "containerd", "/run/containerd/containerd.sock", "containerd's socket")
-	f.StringVar(&install.Containerd, "containerd-config", install.Containerd, "containerd's main configuration")
-	f.StringVar(&install.Handler, "handler", install.Handler, "as given to \"node install\"")
-	f.StringVar(&install.Sandboxer, "sandboxer", install.Sandboxer, "as given to \"node install\"")
-	f.StringVar(&install.Prefix, "prefix", install.Prefix, "as given to \"node install\"")
 	f.BoolVar(&quick, "quick", false, "boot no kernel under KVM")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
 // dropInFinding says whether containerd's configuration is what an installation would write now.
-func dropInFinding(o nodeinstall.Options) nodecheck.Finding {
+func dropInFinding(version string) nodecheck.Finding {
 	f := nodecheck.Finding{What: "drop-in", Level: nodecheck.OK, Got: "up to date"}
-	switch stale, missing, err := nodeinstall.Stale(o); {
+	switch state, err := nodeinstall.DropIn("", version); {
 	case err != nil:
 		f.Level, f.Got, f.Follows = nodecheck.Warn, err.Error(), "whether containerd's configuration is up to date was not found out"
-	case missing:
-		f.Level, f.Got, f.Follows, f.Next = nodecheck.Fail, "containerd's configuration has none", "no runtime handler for these pods", "cloister node install"
-	case stale:
+	case state == nodeinstall.NotInstalled:
+		f.Level, f.Got = nodecheck.Note, "none of \"cloister node install\""
+		f.Follows = "containerd's configuration is somebody else's work, and was not looked at"
+	case state == nodeinstall.Missing:
+		f.Level, f.Got, f.Follows, f.Next = nodecheck.Fail, "it is gone, or containerd does not import it", "there is no runtime handler for these pods", "cloister node install"
+	case state == nodeinstall.Stale:
 		f.Level, f.Got, f.Next = nodecheck.Warn, "not what an installation would write now", "cloister node install, with the flags of the last time"
-		f.Follows = "containerd's configuration was changed since, and what was changed may not count"
+		f.Follows = "containerd, its configuration or this program changed since, and what was changed may not count"
 	}
 	return f
 }

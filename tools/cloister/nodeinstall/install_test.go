@@ -243,8 +243,8 @@ func TestInstallTwiceThenUninstall(t *testing.T) {
 			if twice := snapshot(t, o.Root); !maps.Equal(once, twice) || p.Restart {
 				t.Error("the second installation changed something")
 			}
-			if stale, missing, err := Stale(o); stale || missing || err != nil {
-				t.Errorf("stale: got %v, %v, %v", stale, missing, err)
+			if state, err := DropIn(o.Root, ""); state != Current || err != nil {
+				t.Errorf("drop-in: got %q, %v", state, err)
 			}
 			changes, err := Uninstall(o.Root, true)
 			if err != nil || !maps.Equal(once, snapshot(t, o.Root)) || len(changes) == 0 {
@@ -300,18 +300,26 @@ func TestUninstallKeepsWhatWasChanged(t *testing.T) {
 
 func TestStaleAfterTheUsersChange(t *testing.T) {
 	o := host(t, sample(t, "kubeadm"))
-	if _, missing, err := Stale(o); !missing || err != nil {
-		t.Errorf("before: got missing %v, %v", missing, err)
+	want := func(version string, want State) {
+		t.Helper()
+		if got, err := DropIn(o.Root, version); got != want || err != nil {
+			t.Errorf("drop-in: got %q, %v, want %q", got, err, want)
+		}
 	}
+	want("", NotInstalled)
+	o.Handler, o.Prefix = "secret", "/opt/other"
 	install(t, o)
+	want("2.4.2", Current)
+	want("2.0.1", Stale) // CRI of that version pulls otherwise
 	put(t, o, o.Containerd, strings.Replace(get(t, o, o.Containerd), "enable_cdi = true", "enable_cdi = false", 1))
-	if stale, _, err := Stale(o); !stale || err != nil {
-		t.Errorf("got stale %v, %v, want it", stale, err)
-	}
+	want("", Stale)
 	p := install(t, o)
 	if !p.Restart || !strings.Contains(get(t, o, "/etc/containerd/conf.d/99-cloister.toml"), "enable_cdi = false") {
 		t.Error("another installation did not take the change over")
 	}
+	want("", Current)
+	put(t, o, o.Containerd, sample(t, "kubeadm"))
+	want("", Missing)
 }
 
 func TestRefusals(t *testing.T) {

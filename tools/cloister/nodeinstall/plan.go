@@ -63,6 +63,7 @@ func NewPlan(o Options) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	have.Options = kept{o.Containerd, o.Version, o.Prefix, o.Handler, o.Sandboxer, o.Socket, o.LayersRoot}
 	p := &Plan{root: o.Root, record: have, Notes: drop.notes}
 	for _, step := range []func() error{
 		func() error { return p.programs(o) },

@@ -33,7 +33,19 @@ type entry struct {
 // record is what is kept of an installation, at recordPath.
 type record struct {
 	Version int     `json:"version"` // 1
+	Options kept    `json:"options"`
 	Entries []entry `json:"entries"`
+}
+
+// kept are the options that a drop-in is made of, so that its age can be told later.
+type kept struct {
+	Containerd string `json:"containerd_config"`
+	Version    string `json:"containerd_version,omitempty"`
+	Prefix     string `json:"prefix"`
+	Handler    string `json:"handler"`
+	Sandboxer  string `json:"sandboxer"`
+	Socket     string `json:"snapshotter"`
+	LayersRoot string `json:"snapshotter_root"`
 }
 
 // readRecord gives nil where nothing was installed.
