@@ -16,6 +16,7 @@ setup-%:
 build: setup-build ## build the programs into bin/
 	go build -trimpath -o bin/ ./tools/...
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -buildid=' -o bin/ ./agent/cmd/cloister-agent
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -tags no_grpc,grpcnotrace -o bin/ ./shim/cmd/containerd-shim-cloister-v2
 
 guest: build ## build the development guest image into out/guest
 	bin/cloister guest build --dev -o out/guest

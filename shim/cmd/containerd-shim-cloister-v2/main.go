@@ -2,6 +2,8 @@
 // machine and answers containerd's task and sandbox APIs.
 //
 // containerd runs it with `start` (which leaves the serving process behind and prints its address), `delete` (which cleans up after one that died) and `-info`.
+// Built with the tags no_grpc and grpcnotrace it has no gRPC in it, which nobody here speaks: four megabytes of resident memory a pod.
+//
 // `start` speaks the bootstrap protocol of containerd 2.3 and later when that was spoken to it, else the one of before.
 package main
 

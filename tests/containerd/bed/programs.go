@@ -25,7 +25,10 @@ type Programs struct {
 }
 
 // ourPrograms are built each time, from the tree as it is; Go's cache makes that short.
-var ourPrograms = []string{"./tools/cloister", "./tools/cloister-snapshotter", "./shim/cmd/containerd-shim-cloister-v2"}
+var ourPrograms = []string{"./tools/cloister", "./tools/cloister-snapshotter"}
+
+// shimTags leave gRPC out of the shim, which has one process a pod, as make does.
+const shimTags = "no_grpc,grpcnotrace"
 
 // Build makes all programs, the guest image and the images. What other runs have made is used again where it cannot have changed. It holds a lock: runs beside each
 // other build once.
@@ -97,9 +100,13 @@ func (p *Programs) buildOurs(ctx context.Context, _ string) error {
 	if err := os.MkdirAll(p.Ours, 0o755); err != nil {
 		return err
 	}
-	args := append([]string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", p.Ours + "/"}, ourPrograms...)
-	_, err := run(ctx, p.Source, []string{"CGO_ENABLED=0", "GOFLAGS=-buildvcs=false"}, args...)
-	return err
+	for tags, programs := range map[string][]string{"": ourPrograms, shimTags: {"./shim/cmd/containerd-shim-cloister-v2"}} {
+		args := append([]string{"go", "build", "-trimpath", "-ldflags", "-s -w", "-tags", tags, "-o", p.Ours + "/"}, programs...)
+		if _, err := run(ctx, p.Source, []string{"CGO_ENABLED=0", "GOFLAGS=-buildvcs=false"}, args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // guestEnv names a guest image to use instead of building one.
