@@ -93,6 +93,27 @@ func (c *Client) release(ctx context.Context, kid, attestation, token string) (*
 	return ReadAnswer(answer.Value, Trust{Roots: c.roots, Host: name, Now: now})
 }
 
+// Policy asks for a key's release policy. Not everybody who may release a key may see it.
+func (c *Client) Policy(ctx context.Context, kid, token string) (*Policy, error) {
+	at, err := c.url(kid, "")
+	if err != nil {
+		return nil, fmt.Errorf("release policy: %w", err)
+	}
+	var answer struct {
+		Policy struct {
+			Data string `json:"data"`
+		} `json:"release_policy"`
+	}
+	if err := c.Call.JSON(ctx, call.Question{Method: http.MethodGet, URL: at, Header: bearer(token)}, &answer); err != nil {
+		return nil, fmt.Errorf("release policy: %w", explained(err))
+	}
+	text, err := decode(answer.Policy.Data)
+	if err != nil {
+		return nil, fmt.Errorf("release policy: %w", err)
+	}
+	return ParsePolicy(text)
+}
+
 // Import brings a key, a JSON Web Key with its secret members, under a release policy. Without versions in the answer it is an error.
 func (c *Client) Import(ctx context.Context, name string, key json.RawMessage, policy *Policy, token string) (kid string, err error) {
 	text, err := policy.Marshal()

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -70,6 +71,9 @@ func number(text string, least, most int) (int, error) {
 	return n, err
 }
 
+// maxBody bounds what is read of a request before it waits, in bytes.
+const maxBody = 64 << 20
+
 // Handler is a service that misbehaves as it is told. It is safe for concurrent use.
 type Handler struct {
 	next http.Handler
@@ -112,6 +116,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch f.Kind {
 	case Slow:
+		// A server notices that its client left only when nothing of the request is still to come.
+		body, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
+		if err != nil {
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		timer := time.NewTimer(f.Delay)
 		defer timer.Stop()
 		select {
