@@ -438,6 +438,8 @@ func TestRemoveStopsWatching(t *testing.T) {
 		t.Errorf("got %q, want what was there when the container went", got)
 	}
 	s.Remove("stays")
+	s.watch.mu.Lock()
+	defer s.watch.mu.Unlock()
 	if len(s.watch.byDesc) != 0 || len(s.watch.desc) != 0 {
 		t.Error("a watch is left")
 	}

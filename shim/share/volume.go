@@ -199,10 +199,17 @@ func read(root *os.Root) (list []entry, err error) {
 	if err != nil {
 		return list, err
 	}
-	if swap != nil {
-		list = append(list, *swap)
+	if !atomic {
+		return list, nil
 	}
-	return list, nil
+	// Kubelet moves the link before it removes a file of what it replaced: when the link has not moved, nothing was missing.
+	if swap == nil || swap.link != data {
+		return list, errChanged
+	}
+	if now, err := root.Readlink(dataLink); err != nil || now != data {
+		return list, errors.Join(errChanged, err)
+	}
+	return append(list, *swap), nil
 }
 
 // look reads what is at a place, without following a link.

@@ -17,7 +17,8 @@ import (
 // Bounds of a resolv.conf. The agent has its own, of entries.
 const (
 	maxResolv = 64 << 10 // bytes
-	maxLines  = 32
+	maxLines  = 32       // that are sent
+	maxRead   = 256      // that are looked at
 )
 
 const resolvPath = "/etc/resolv.conf"
@@ -54,12 +55,16 @@ func Sandbox(sandboxID string, s *specs.Spec) (*api.CreateSandboxRequest, []Note
 func DNS(text []byte) ([]string, []Note) {
 	var kept []string
 	var notes []Note
+	read := 0
 	for line := range strings.SplitSeq(string(text), "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || line[0] == '#' || line[0] == ';' {
 			continue
 		}
-		if strings.HasPrefix(line, "options") {
+		if read++; read > maxRead {
+			return kept, append(notes, Note{"resolv.conf", "left out", fmt.Sprintf("all after %d lines", maxRead)})
+		}
+		if strings.HasPrefix(line, "options ") || strings.HasPrefix(line, "options\t") {
 			line, notes = keepOptions(line, notes)
 			if line == "options" {
 				continue
@@ -77,7 +82,10 @@ func DNS(text []byte) ([]string, []Note) {
 // keepOptions drops options that the agent does not know, one by one.
 func keepOptions(line string, notes []Note) (string, []Note) {
 	kept := []string{"options"}
-	for _, o := range strings.Fields(line)[1:] {
+	for i, o := range strings.Fields(line)[1:] {
+		if i == maxLines {
+			break
+		}
 		if _, err := network.ResolvConf([]string{"options " + o}); err != nil {
 			notes = append(notes, Note{"resolv.conf", "left out", clip(err.Error())})
 			continue
