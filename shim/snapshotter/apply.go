@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cloister-cc/cloister/shim/rootfs"
+	"github.com/cloister-cc/cloister/verity/layer"
 )
 
 var (
@@ -168,7 +169,11 @@ func (s *Snapshotter) find(from blob) (*facts, func()) {
 	unpin := s.layers.pin(diffID)
 	known, err := s.layers.get(diffID)
 	if err == nil {
-		if _, ok := known.Disks[string(s.config.Format)]; !ok && !known.Native {
+		format := s.config.Format
+		if known.Native {
+			format = layer.EROFS
+		}
+		if _, ok := known.Disks[string(format)]; !ok {
 			err = fs.ErrNotExist
 		} else {
 			err = s.layers.seen(diffID, from)

@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/core/snapshots/storage"
 	"github.com/containerd/errdefs"
+	"go.uber.org/zap"
 
 	"github.com/cloister-cc/cloister/shim/rootfs"
 )
@@ -67,9 +68,28 @@ func unpacks(info snapshots.Info) bool {
 	return info.Kind == snapshots.KindActive && (info.Labels[snapshots.LabelSnapshotRef] != "" || strings.HasPrefix(key, snapshots.UnpackKeyPrefix+"-"))
 }
 
-// create records a snapshot and makes its directory, which gets its name before the record is final: a record without a directory is never seen, and
+// create makes a snapshot. A layer below it whose disk is of an earlier version, or damaged, is made again first.
+func (s *Snapshotter) create(ctx context.Context, kind snapshots.Kind, key, parent string, opts []snapshots.Opt) ([]mount.Mount, error) {
+	for tries := 0; ; tries++ {
+		mounts, err := s.record(ctx, kind, key, parent, opts)
+		var missing *missingError
+		if !errors.As(err, &missing) || tries == rootfs.MaxLayers {
+			return mounts, err
+		}
+		format := missing.format
+		if format == "" {
+			format = s.config.Format
+		}
+		s.config.Log.Warn("a layer's disk is made again", zap.String("layer", missing.diffID))
+		if _, again := s.Disk(ctx, missing.diffID, format); again != nil {
+			return nil, fmt.Errorf("%w: %w", err, again)
+		}
+	}
+}
+
+// record records a snapshot and makes its directory, which gets its name before the record is final: a record without a directory is never seen, and
 // a directory without a record is removed by Cleanup.
-func (s *Snapshotter) create(ctx context.Context, kind snapshots.Kind, key, parent string, opts []snapshots.Opt) (_ []mount.Mount, err error) {
+func (s *Snapshotter) record(ctx context.Context, kind snapshots.Kind, key, parent string, opts []snapshots.Opt) (_ []mount.Mount, err error) {
 	tmp, err := os.MkdirTemp(s.dir, "new-")
 	if err != nil {
 		return nil, fmt.Errorf("create snapshot %q: %w", key, err)
@@ -113,8 +133,11 @@ func (s *Snapshotter) fill(dir string, parents []string) error {
 			return err
 		}
 		l, err := s.layers.describe(diffID)
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("%w: remove the image and pull it again", err)
+		}
+		if err != nil {
+			return err
 		}
 		r.Layers = append([]rootfs.Layer{l}, r.Layers...)
 		if err := view.add(s.layers, diffID); err != nil {

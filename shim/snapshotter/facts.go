@@ -68,7 +68,7 @@ func fileOf(format layer.Format, native bool) string {
 	return layer.FormatVersion(format) + ".disk"
 }
 
-// readFacts reads a layer's directory. A disk that is not there, has another length, or was made by another version counts as none.
+// readFacts reads a layer's directory. A disk that is not there, has another length, or was made by another version counts as none; there may be none left.
 func readFacts(dir string) (*facts, error) {
 	f, err := os.Open(filepath.Join(dir, factsFile))
 	if err != nil {
@@ -91,9 +91,6 @@ func readFacts(dir string) (*facts, error) {
 		if err != nil || !info.Mode().IsRegular() || info.Size() != d.Size || d.File != fileOf(layer.Format(format), out.Native) {
 			delete(out.Disks, format)
 		}
-	}
-	if len(out.Disks) == 0 {
-		return nil, fmt.Errorf("%s: no disk of the layer is whole", f.Name())
 	}
 	return &out, nil
 }

@@ -47,16 +47,16 @@ func (s *Snapshotter) diskOf(ctx context.Context, diffID string, format layer.Fo
 	if made, ok := known.Disks[string(format)]; ok {
 		return made, nil
 	}
-	if known.Native {
+	if known.Native && format != layer.EROFS {
 		return disk{}, fmt.Errorf("it is an EROFS image itself and has no other format: %w", errdefs.ErrFailedPrecondition)
 	}
 	return s.makeOther(ctx, known, format)
 }
 
-// makeOther makes a disk of a layer that has one in another format.
+// makeOther makes a disk of a layer that has one in another format, or had it.
 func (s *Snapshotter) makeOther(ctx context.Context, known *facts, format layer.Format) (disk, error) {
 	started := time.Now()
-	in, ctx, err := s.reopen(ctx, known)
+	in, from, ctx, err := s.reopen(ctx, known)
 	if err != nil {
 		return disk{}, err
 	}
@@ -70,7 +70,15 @@ func (s *Snapshotter) makeOther(ctx context.Context, known *facts, format layer.
 		return disk{}, err
 	}
 	defer d.discard()
-	if err := s.makeDisk(ctx, d, content.NewReader(in), format, known.DiffID); err != nil {
+	if known.Native {
+		var how form
+		if how, err = formOf(ctx, from.MediaType); err == nil {
+			err = s.takeNative(ctx, d, content.NewReader(in), how.compressed, known.DiffID)
+		}
+	} else {
+		err = s.makeDisk(ctx, d, content.NewReader(in), format, known.DiffID)
+	}
+	if err != nil {
 		return disk{}, err
 	}
 	if err := d.finish(); err != nil {
@@ -86,17 +94,17 @@ func (s *Snapshotter) makeOther(ctx context.Context, known *facts, format layer.
 }
 
 // reopen finds a blob that the layer can be made of, the newest first, and the context to read it with.
-func (s *Snapshotter) reopen(ctx context.Context, known *facts) (content.ReaderAt, context.Context, error) {
+func (s *Snapshotter) reopen(ctx context.Context, known *facts) (content.ReaderAt, blob, context.Context, error) {
 	var errs []error
 	for i := len(known.Blobs) - 1; i >= 0; i-- {
 		b := known.Blobs[i]
 		ctx := namespaces.WithNamespace(ctx, b.Namespace)
 		in, err := s.config.Content.ReaderAt(ctx, ocispec.Descriptor{MediaType: b.MediaType, Digest: b.Digest, Size: b.Size})
 		if err == nil {
-			return in, ctx, nil
+			return in, b, ctx, nil
 		}
 		errs = append(errs, fmt.Errorf("blob %s in namespace %q: %w", b.Digest, b.Namespace, err))
 	}
-	return nil, nil, fmt.Errorf("its blob is no longer in containerd's content store (discard_unpacked_layers must be false): %w: pull the image again: %w",
+	return nil, blob{}, nil, fmt.Errorf("its blob is no longer in containerd's content store (discard_unpacked_layers must be false): %w: pull the image again: %w",
 		errors.Join(errs...), errdefs.ErrNotFound)
 }

@@ -209,5 +209,8 @@ var errDamaged = errors.New("the file is damaged: remove the image and pull it a
 
 // refer makes a snapshot stand for a layer, which the caller has pinned.
 func (s *Snapshotter) refer(id, diffID string) error {
-	return writeSynced(filepath.Join(s.path(id), layerFile), []byte(diffID))
+	if err := writeSynced(filepath.Join(s.path(id), layerFile), []byte(diffID)); err != nil {
+		return err
+	}
+	return syncDir(s.dir) // the directory was given its name without
 }

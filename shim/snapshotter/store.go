@@ -97,11 +97,26 @@ func (s *store) get(diffID string) (*facts, error) {
 	return readFacts(s.path(diffID))
 }
 
-// describe is a layer as a manifest has it.
+// missingError says that a layer is known and has no disk that can be used: of an earlier version, or damaged.
+type missingError struct {
+	diffID string
+	format layer.Format // it can be made in
+}
+
+func (e *missingError) Error() string { return fmt.Sprintf("layer %s has no disk", e.diffID) }
+
+// describe is a layer as a manifest has it. The error of one without a disk is a *missingError.
 func (s *store) describe(diffID string) (rootfs.Layer, error) {
 	f, err := s.get(diffID)
 	if err != nil {
 		return rootfs.Layer{}, fmt.Errorf("layer %s: %w", diffID, err)
+	}
+	if len(f.Disks) == 0 {
+		e := &missingError{diffID: diffID}
+		if f.Native {
+			e.format = layer.EROFS
+		}
+		return rootfs.Layer{}, e
 	}
 	out := rootfs.Layer{DiffID: diffID}
 	for format, d := range f.Disks {
