@@ -15,12 +15,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/cgroups/v3"
+	"github.com/containerd/cgroups/v3/cgroup1"
 	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
 	taskv2 "github.com/containerd/containerd/api/runtime/task/v2"
 	taskv3 "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/api/types/runtimeoptions/v1"
 	"github.com/containerd/ttrpc"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -238,6 +243,56 @@ func TestStartLegacy(t *testing.T) {
 			t.Errorf("node configuration got %q, %v", body, err)
 		}
 		end(t, client, connected.ShimPid)
+	}
+}
+
+// containerd's shim_cgroup comes in the options of runc.
+func TestStartJoinsCgroup(t *testing.T) {
+	if os.Geteuid() != 0 || cgroups.Mode() == cgroups.Unified {
+		t.Skip("needs root and version 1 of control groups: here the shim would leave the test's own")
+	}
+	group := fmt.Sprintf("/cloister-test-%d", os.Getpid())
+	made, err := cgroup1.New(cgroup1.StaticPath(group), &specs.LinuxResources{})
+	if err != nil {
+		t.Skipf("needs a control group: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := made.Delete(); err != nil {
+			t.Error(err)
+		}
+	})
+	dir, env := newBundle(t, nil)
+	out, err := call(t, dir, env, bootstrap(t, dir, "c", &options.Options{ShimCgroup: group}), "-namespace", "ns", "-id", "c", "-address", dir, "start")
+	if err != nil {
+		t.Fatal(err)
+	}
+	result := &bootapi.BootstrapResult{}
+	if err := proto.Unmarshal([]byte(out), result); err != nil {
+		t.Fatal(err)
+	}
+	client := dial(t, result.Address)
+	connected, err := taskv3.NewTTRPCTaskClient(client).Connect(t.Context(), &taskv3.ConnectRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", connected.ShimPid))
+	if err != nil || !strings.Contains(string(in), ":"+group+"\n") {
+		t.Errorf("control groups got %q, %v, want %q among them", in, err, group)
+	}
+	end(t, client, connected.ShimPid)
+	awaitGone(t, int(connected.ShimPid))
+}
+
+// awaitGone waits for the end of a process that is nobody's child here.
+func awaitGone(t *testing.T, pid int) {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return // it has ended
+	}
+	defer unix.Close(fd)
+	if n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 20_000); n != 1 {
+		t.Errorf("wait for the end of process %d: %d, %v", pid, n, err)
 	}
 }
 

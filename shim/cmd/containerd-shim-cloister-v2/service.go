@@ -37,6 +37,10 @@ const sendTimeout = 5 * time.Second
 // registerService makes the serving process serve the pod.
 func registerService() {
 	registry.Register(&plugin.Registration{
+		Type: plugins.TTRPCPlugin, ID: "otelttrpc",
+		InitFn: func(*plugin.InitContext) (any, error) { return trace.Interceptors{}, nil },
+	})
+	registry.Register(&plugin.Registration{
 		Type: plugins.TTRPCPlugin, ID: "task", Requires: []plugin.Type{plugins.InternalPlugin},
 		InitFn: func(ic *plugin.InitContext) (any, error) {
 			end, err := ic.GetByID(plugins.InternalPlugin, "shutdown")

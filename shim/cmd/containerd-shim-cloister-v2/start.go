@@ -10,10 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 
+	"github.com/containerd/cgroups/v3"
+	"github.com/containerd/cgroups/v3/cgroup1"
 	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
 	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/api/types/runtimeoptions/v1"
 	"github.com/containerd/containerd/v2/defaults"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -154,8 +158,36 @@ func (m manager) serve(ctx context.Context, params *bootapi.BootstrapParams, pod
 		return fmt.Errorf("start the serving process: %w", err)
 	}
 	go func() { _ = cmd.Wait() }()
-	if err := shim.AdjustOOMScore(cmd.Process.Pid); err != nil {
+	if err := errors.Join(shim.AdjustOOMScore(cmd.Process.Pid), joinCgroup(params, cmd.Process.Pid)); err != nil {
 		return errors.Join(err, cmd.Process.Kill())
+	}
+	return nil
+}
+
+// joinCgroup puts the serving process into the control group that runtime options in runc's form name (containerd's shim_cgroup). There has to be one of the name.
+func joinCgroup(params *bootapi.BootstrapParams, pid int) error {
+	given := &options.Options{}
+	if _, err := params.FindExtension(given); err != nil {
+		return fmt.Errorf("runtime options: %w", err)
+	}
+	group := given.GetShimCgroup()
+	if group == "" {
+		return nil
+	}
+	if cgroups.Mode() == cgroups.Unified {
+		procs := filepath.Join("/sys/fs/cgroup", filepath.Clean("/"+group), "cgroup.procs")
+		return wrapped(group, os.WriteFile(procs, strconv.AppendInt(nil, int64(pid), 10), 0))
+	}
+	c, err := cgroup1.Load(cgroup1.StaticPath(group))
+	if err == nil {
+		err = c.AddProc(uint64(pid))
+	}
+	return wrapped(group, err)
+}
+
+func wrapped(group string, err error) error {
+	if err != nil {
+		return fmt.Errorf("join the shim's control group %q: %w", group, err)
 	}
 	return nil
 }
