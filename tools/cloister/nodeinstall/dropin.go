@@ -221,6 +221,9 @@ func (t *tree) addCRI(o Options, plugins map[string]any, r *rendered) error {
 	}
 	platforms[o.Handler] = map[string]any{"platform": platform(), "snapshotter": snapshotter}
 	plugins[criImages] = images
+	if images["discard_unpacked_layers"] == true {
+		r.notes = append(r.notes, "discard_unpacked_layers is set: pods whose policy names the roots of the other layer format do not start, since that is made of the blob")
+	}
 	if why := localPull(o.Version, images); why != "" {
 		return t.addDiffs(plugins, r, why)
 	}

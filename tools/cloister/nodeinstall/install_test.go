@@ -377,6 +377,31 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+func TestNotes(t *testing.T) {
+	const images = "version = 3\n[plugins.\"io.containerd.cri.v1.images\"]\n"
+	for _, tc := range []struct{ name, version, config, want string }{
+		{"discards", "2.4.2", images + "discard_unpacked_layers = true\n", "made of the blob"},
+		{"own-pull", "2.4.2", images + "use_local_image_pull = true\n", "use_local_image_pull is set"},
+		{"downloads", "2.4.2", images + "max_concurrent_downloads = 9\n", "max_concurrent_downloads is not 3"},
+		{"old", "2.0.5", "version = 3\n", "before containerd 2.1"},
+		{"annotations", "2.4.2", images + "disable_snapshot_annotations = false\n", "disable_snapshot_annotations"},
+		{"sync", "2.4.2", images + "image_pull_with_sync_fs = true\n", "image_pull_with_sync_fs"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := host(t, tc.config)
+			o.Version = tc.version
+			p := install(t, o)
+			if got := strings.Join(p.Notes, "\n"); !strings.Contains(got, tc.want) {
+				t.Errorf("got notes %q, want one with %q", got, tc.want)
+			}
+			c := loaded(t, o)
+			if got := at(t, c.Plugins[diffs], "default").([]any); got[0] != differ || got[1] != "walking" {
+				t.Errorf("got differs %v, want ours first", got)
+			}
+		})
+	}
+}
+
 // A file that imports loads before ours is taken over as the main file's own sections are.
 func TestImportBeforeOurs(t *testing.T) {
 	o := host(t, sample(t, "confd"))
