@@ -60,6 +60,7 @@ func (s *Sandbox) CreateContainer(ctx context.Context, req CreateRequest) error 
 		var u undo
 		if err := s.create(ctx, req, c, &u); err != nil {
 			err = s.rollBack(ctx, &u, err)
+			s.forgetCopies(req.ID)
 			s.failed(c.Key, err)
 			return err
 		}

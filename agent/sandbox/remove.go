@@ -48,12 +48,19 @@ func (s *Sandbox) RemoveContainer(ctx context.Context, id string, timeout time.D
 	})
 }
 
-func (s *Sandbox) drop(c *Container) {
-	if s.cfg.Staging != nil {
-		if err := s.cfg.Staging.RemoveOwned(c.ID); err != nil {
-			s.cfg.Log.Warn("copied files stay", zap.String("container_id", c.ID), zap.Error(err))
-		}
+// forgetCopies removes the files that were copied for a container that is gone or never came to be: a host that tries again copies them again, under a new name, and the
+// area is one for the whole pod.
+func (s *Sandbox) forgetCopies(id string) {
+	if s.cfg.Staging == nil {
+		return
 	}
+	if err := s.cfg.Staging.RemoveOwned(id); err != nil {
+		s.cfg.Log.Warn("copied files stay", zap.String("container_id", id), zap.Error(err))
+	}
+}
+
+func (s *Sandbox) drop(c *Container) {
+	s.forgetCopies(c.ID)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.containers[c.Key] == c {
