@@ -158,12 +158,26 @@ func (p *process) closeInput() {
 
 func (p *process) setStreams(st *streams) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.streams = st
+}
+
+// openInput opens standard input, if there is one. After an early CloseIO it ends with its writers.
+func (p *process) openInput(ctx context.Context) error {
+	st := p.open()
+	if p.stdio.stdin == "" || st == nil || st.source() != nil {
+		return nil
+	}
+	if err := st.openInput(ctx, p.stdio.stdin); err != nil {
+		return err
+	}
+	p.mu.Lock()
 	early := p.inputDone
 	p.mu.Unlock()
-	if early && st != nil {
-		_ = st.closeInput()
+	if early {
+		return st.closeInput()
 	}
+	return nil
 }
 
 // open are the process's streams, nil before they are open.

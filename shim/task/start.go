@@ -97,6 +97,9 @@ func (p *process) number() uint32 {
 func (s *Service) launch(ctx context.Context, pod Pod, c *container, p *process) error {
 	pid := uint32(pod.PID())
 	if p.name.Exec == "" {
+		if err := p.openInput(ctx); err != nil {
+			return fmt.Errorf("start %s: %w", describe(p.name), err)
+		}
 		if err := pod.Start(ctx, c.id); err != nil {
 			return err
 		}
@@ -126,6 +129,10 @@ func (s *Service) launchExec(ctx context.Context, pod Pod, c *container, p *proc
 		return fmt.Errorf("start %s: %w", describe(p.name), err)
 	}
 	p.setStreams(st)
+	if err := p.openInput(ctx); err != nil {
+		st.close()
+		return fmt.Errorf("start %s: %w", describe(p.name), err)
+	}
 	if err := pod.Exec(ctx, p.name, p.spec, p.stdio.stdin != ""); err != nil {
 		st.close()
 		return err

@@ -27,13 +27,13 @@ type stdio struct {
 // streams are a process's open ends on the host. FIFOs are kept open for reading and writing both, so that neither a client that goes nor a containerd that
 // restarts ends them.
 type streams struct {
-	stdin          io.ReadCloser // nil: none
-	stdout, stderr *output       // never nil; without a destination what comes is discarded
+	stdout, stderr *output // never nil; without a destination what comes is discarded
 
 	mu      sync.Mutex
-	input   io.Closer   // our own writing end of stdin: while it is open, stdin does not end
-	outputs []io.Closer // in the order of opening
-	logger  *logger     // of a binary:// log driver
+	stdin   io.ReadCloser // nil: none, or not yet
+	input   io.Closer     // our own writing end of stdin: while it is open, stdin does not end
+	outputs []io.Closer   // in the order of opening
+	logger  *logger       // of a binary:// log driver
 }
 
 // output is one destination, and counts what it took.
@@ -48,7 +48,8 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// openStreams opens what s names. For a FIFO it waits until the other side has it open, as long as ctx allows.
+// openStreams opens the outputs that s names. For a FIFO it waits until the other side has it open, as long as ctx allows. Standard input is for openInput, when
+// the process is started: a client may see the end of its own input as soon as somebody reads, and knows to tell us by CloseIO only after the create.
 func openStreams(ctx context.Context, namespace, id string, s stdio) (_ *streams, err error) {
 	st := &streams{stdout: &output{w: io.Discard}, stderr: &output{w: io.Discard}}
 	defer func() {
@@ -58,11 +59,6 @@ func openStreams(ctx context.Context, namespace, id string, s stdio) (_ *streams
 	}()
 	if err := st.openOutputs(ctx, namespace, id, s); err != nil {
 		return nil, err
-	}
-	if s.stdin != "" {
-		if err := st.openInput(ctx, s.stdin); err != nil {
-			return nil, fmt.Errorf("open stdin %q: %w", s.stdin, err)
-		}
 	}
 	return st, nil
 }
@@ -145,14 +141,16 @@ func (st *streams) openInput(ctx context.Context, path string) error {
 	// yet that it is open, and would close it.
 	r, err := fifo.OpenFifo(context.WithoutCancel(ctx), path, syscall.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return err
+		return fmt.Errorf("open stdin %q: %w", path, err)
 	}
-	st.stdin = r
 	w, err := fifo.OpenFifo(ctx, path, syscall.O_WRONLY, 0)
 	if err != nil {
-		return err
+		_ = r.Close()
+		return fmt.Errorf("open stdin %q: %w", path, err)
 	}
-	st.input = w
+	st.mu.Lock()
+	st.stdin, st.input = r, w
+	st.mu.Unlock()
 	return nil
 }
 
@@ -168,10 +166,16 @@ func (st *streams) closeInput() error {
 	return w.Close()
 }
 
+func (st *streams) source() io.ReadCloser {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.stdin
+}
+
 // endInput makes a copy of standard input return at once: nobody reads it any more.
 func (st *streams) endInput() {
-	if st.stdin != nil {
-		_ = st.stdin.Close()
+	if in := st.source(); in != nil {
+		_ = in.Close()
 	}
 	_ = st.closeInput()
 }
@@ -212,9 +216,9 @@ func copyStreams(ctx context.Context, work *sync.WaitGroup, pod Pod, p *process)
 	if !p.stdio.terminal {
 		outputs.Go(func() { report(ctx, p, "stderr", pod.Stderr(ctx, p.name, st.stderr)) })
 	}
-	if st.stdin != nil {
+	if in := st.source(); in != nil {
 		work.Go(func() {
-			report(ctx, p, "stdin", pod.Stdin(ctx, p.name, st.stdin))
+			report(ctx, p, "stdin", pod.Stdin(ctx, p.name, in))
 			st.endInput()
 		})
 	}

@@ -248,7 +248,8 @@ func TestInputOutlivesItsCall(t *testing.T) {
 	}
 	for range 500 {
 		ctx, cancel := context.WithCancel(t.Context())
-		st, err := openStreams(ctx, "ns", "c", stdio{stdin: path})
+		st := &streams{}
+		err := st.openInput(ctx, path)
 		cancel()
 		if err != nil {
 			t.Fatal(err)
@@ -260,5 +261,23 @@ func TestInputOutlivesItsCall(t *testing.T) {
 			t.Fatalf("read got %d bytes, %v, want the end", n, err)
 		}
 		st.close()
+	}
+}
+
+// What a client writes is not taken before the start: it learns that it may close input only when the create has returned.
+func TestStdinWaitsForStart(t *testing.T) {
+	w := newWorld(t)
+	w.startPod()
+	in := w.makeFIFO("in")
+	w.create("c", "cat", stdio{stdin: in})
+	if f, err := os.OpenFile(in, os.O_WRONLY|syscall.O_NONBLOCK, 0); !errors.Is(err, syscall.ENXIO) {
+		t.Errorf("open before the start: got %v, want nobody to read", err)
+		f.Close()
+	}
+	_, err := w.task.CloseIO(w.ctx, &taskv3.CloseIORequest{ID: "c", Stdin: true})
+	w.ok(err)
+	w.start("c", "") // and input ends at once: nobody wrote, and CloseIO came first
+	if got := w.wait("c", ""); got != 0 {
+		t.Errorf("status got %d, want 0", got)
 	}
 }
