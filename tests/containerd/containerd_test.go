@@ -134,7 +134,7 @@ type pod struct {
 // policed generates the pod's policy and puts it into the annotations.
 func (n *node) policed(spec *corev1.Pod, more ...string) *corev1.Pod {
 	n.t.Helper()
-	policy, err := n.Programs().GeneratePolicy(n.ctx, spec, more...)
+	policy, err := n.Programs().GeneratePolicy(n.ctx, spec, append(more, bed.ForCluster...)...)
 	if err != nil {
 		n.t.Fatal(err)
 	}

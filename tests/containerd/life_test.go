@@ -10,8 +10,8 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// fetch gets nginx's page from the other container.
-var fetch = []string{"/usr/bin/wget", "-q", "-O", "-", "http://127.0.0.1:8080/"}
+// fetch gets nginx's page from the other container, once that listens.
+var fetch = shell("until wget -q -O - http://127.0.0.1:8080/; do sleep 0.2; done 2>/dev/null")
 
 const pageText = "Hello from inside a confidential VM"
 
@@ -23,13 +23,11 @@ func TestPodLife(t *testing.T) {
 			files := shell("cat /etc/hostname /etc/hosts /etc/resolv.conf")
 			words := shell("echo out; echo err >&2; exit 7")
 			secrets := shell("cat /var/run/secrets/kubernetes.io/serviceaccount/token")
-			message := shell("echo -n done >/dev/termination-log")
-			p := n.run(n.policed(webPod(t, "life", fetch, files, words, secrets, message)), handler)
+			p := n.run(n.policed(webPod(t, "life", fetch, files, words, secrets)), handler)
 			p.wantExec("client", fetch, 0, pageText)
 			p.wantExec("client", words, 7, "out\n", "err\n")
 			p.wantExec("client", files, 0, "life", "127.0.0.1", "nameserver "+p.nameserver(), "search default.svc.cluster.local")
 			p.wantExec("client", secrets, 0, "eyJ.first.token")
-			p.wantExec("client", message, 0)
 			p.wantRefusedExec("client", "/usr/bin/id")
 			p.wantStats("nginx", "client")
 			p.wantForwarded()

@@ -190,12 +190,15 @@ func wantNumbers(t *testing.T, what string, got []string, from, to int) {
 func TestExits(t *testing.T) {
 	n := shared(t)
 	hog := container("hog", "work", "/usr/bin/w", "hog", "256")
-	p := n.run(n.policed(newPod("exits", container("code", "work", shell("exit 42")...), container("killed", "work", shell("kill -9 $$; sleep 1000")...),
+	p := n.run(n.policed(newPod("exits", container("code", "work", shell("echo bye >/dev/termination-log && exit 42")...), container("asked", "work", shell("trap 'exit 12' TERM; while :; do sleep 0.1; done")...),
 		container("asleep", "work", "/usr/bin/sleep", "100000"), hog)), bed.HandlerCloister)
 	p.wantExit("code", 42, "Error")
 	p.wantExit("hog", 137, "OOMKilled")
-	if err := n.Runtime.StopContainer(n.ctx, p.Created["asleep"], 0); err != nil {
-		t.Error(err)
+	for name, patience := range map[string]int64{"asleep": 0, "asked": 30} {
+		if err := n.Runtime.StopContainer(n.ctx, p.Created[name], patience); err != nil {
+			t.Error(err)
+		}
 	}
+	p.wantExit("asked", 12, "Error")
 	p.wantExit("asleep", 137, "Error")
 }

@@ -46,6 +46,9 @@ func ReadPod(text []byte) (*corev1.Pod, error) {
 	return &p, yaml.UnmarshalStrict(text, &p)
 }
 
+// ForCluster are GeneratePolicy's options for a pod that kubelet starts: it adds variables and mounts of its own.
+var ForCluster = []string{"--target", "cluster"}
+
 // GeneratePolicy writes a pod's policy as its owner would, with `cloister policy generate`.
 func (p *Programs) GeneratePolicy(ctx context.Context, pod *corev1.Pod, more ...string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "clpolicy-")

@@ -36,7 +36,7 @@ func (b *bench) pod(ctx context.Context, name string, ending int) (*corev1.Pod, 
 	for i := range ending {
 		add("end-"+strconv.Itoa(i), "/usr/bin/true")
 	}
-	policy, err := b.node.Programs().GeneratePolicy(ctx, spec)
+	policy, err := b.node.Programs().GeneratePolicy(ctx, spec, bed.ForCluster...)
 	if err != nil {
 		return nil, err
 	}

@@ -69,8 +69,8 @@ func (d *demo) writePolicy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.out.command("cloister policy generate -f tests/containerd/demo/pod.yaml --images", d.programs.Images)
-	if d.policy, err = d.programs.GeneratePolicy(ctx, spec); err != nil {
+	d.out.command("cloister policy generate -f tests/containerd/demo/pod.yaml --target cluster --images", d.programs.Images)
+	if d.policy, err = d.programs.GeneratePolicy(ctx, spec, bed.ForCluster...); err != nil {
 		return err
 	}
 	d.out.note("the policy's SHA-256, which will be HOST_DATA: %x", sha256.Sum256(d.policy))
@@ -116,7 +116,7 @@ func (d *demo) showFiles(ctx context.Context) error {
 }
 
 func (d *demo) fetch(ctx context.Context) error {
-	out, err := d.exec(ctx, "/usr/bin/wget", "-q", "-O", "-", "http://127.0.0.1:8080/")
+	out, err := d.exec(ctx, "/usr/bin/sh", "-c", "until wget -q -O - http://127.0.0.1:8080/; do sleep 0.2; done")
 	if err != nil {
 		return err
 	}
