@@ -3,6 +3,7 @@ package deploy_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -100,6 +101,65 @@ func TestInstallScriptIsShell(t *testing.T) {
 	cmd.Stdin = strings.NewReader(script)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// A node that changed has its services restarted, one that is up to date is left alone.
+func TestInstallScriptRestartsWhatChanged(t *testing.T) {
+	var d appsv1.DaemonSet
+	strict(t, "daemonset.yaml", &d)
+	const (
+		changed = `{"changes": [{"action": "create", "path": "/x"}], "restart": true}`
+		same    = `{"changes": [{"action": "same", "path": "/x"}], "restart": false}`
+	)
+	for _, tc := range []struct{ name, plan, want string }{
+		{"changed", changed, "daemon-reload\nenable cloister-snapshotter\nrestart cloister-snapshotter\nrestart containerd\n"},
+		{"same", same, "daemon-reload\nenable cloister-snapshotter\nstart cloister-snapshotter\n"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			stubs := map[string]string{
+				"containerd": "echo containerd github.com/containerd/containerd/v2 v2.4.2 abc",
+				"nsenter":    "while [ \"$1\" != -- ]; do shift; done; shift; exec \"$@\"",
+				"systemctl":  "echo \"$@\" >> " + dir + "/systemctl",
+				"cloister":   "echo \"$@\" > " + dir + "/cloister\ncat " + dir + "/plan",
+			}
+			for name, body := range stubs {
+				put(t, filepath.Join(dir, "bin", name), "#!/bin/sh\n"+body+"\n", 0o755)
+			}
+			put(t, filepath.Join(dir, "guest", "vmlinuz"), "kernel", 0o644)
+			// The stub prints what the command would: indented, as it does.
+			var indented bytes.Buffer
+			if err := json.Indent(&indented, []byte(tc.plan), "", "  "); err != nil {
+				t.Fatal(err)
+			}
+			put(t, filepath.Join(dir, "plan"), indented.String(), 0o644)
+			script := strings.NewReplacer("/host", dir+"/host", "/tmp/plan.json", dir+"/out").Replace(d.Spec.Template.Spec.InitContainers[0].Args[0])
+			cmd := exec.Command("sh", "-euc", script)
+			cmd.Env = []string{"PATH=" + dir + "/bin:/usr/bin:/bin", "GUEST=" + dir + "/guest", "PROGRAMS=/p", "TEE=none"}
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			if got := string(read(t, filepath.Join(dir, "systemctl"))); got != tc.want {
+				t.Errorf("systemctl: got %q, want %q", got, tc.want)
+			}
+			if got := string(read(t, filepath.Join(dir, "cloister"))); !strings.Contains(got, "--containerd-version v2.4.2 --tee none") {
+				t.Errorf("cloister: got %q", got)
+			}
+			if got := string(read(t, filepath.Join(dir, "host/opt/cloister/guest/vmlinuz"))); got != "kernel" {
+				t.Errorf("guest image: got %q", got)
+			}
+		})
+	}
+}
+
+func put(t *testing.T, path, text string, mode os.FileMode) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
 	}
 }
 
