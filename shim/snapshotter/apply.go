@@ -140,10 +140,12 @@ func (s *Snapshotter) obtain(ctx context.Context, in content.ReaderAt, from blob
 	}
 	defer unlock()
 	if known, unpin := s.find(from); known != nil {
+		s.numbers.reused.Inc()
 		return known, unpin, nil
 	}
 	started := time.Now()
 	d, err := s.convert(ctx, in, from, how, want)
+	s.numbers.converted(s.formatOf(how), started, err)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -160,6 +162,14 @@ func (s *Snapshotter) obtain(ctx context.Context, in content.ReaderAt, from blob
 	return &d.facts, unpin, nil
 }
 
+// formatOf is what a layer becomes when it is unpacked.
+func (s *Snapshotter) formatOf(how form) layer.Format {
+	if how.native {
+		return layer.EROFS
+	}
+	return s.config.Format
+}
+
 // find returns the layer of a blob that was converted before, pinned; nil if there is none, or it lacks the format that new ones get.
 func (s *Snapshotter) find(from blob) (*facts, func()) {
 	diffID := s.layers.diffIDOf(from.Digest)
@@ -169,11 +179,7 @@ func (s *Snapshotter) find(from blob) (*facts, func()) {
 	unpin := s.layers.pin(diffID)
 	known, err := s.layers.get(diffID)
 	if err == nil {
-		format := s.config.Format
-		if known.Native {
-			format = layer.EROFS
-		}
-		if _, ok := known.Disks[string(format)]; !ok {
+		if _, ok := known.Disks[string(s.formatOf(form{native: known.Native}))]; !ok {
 			err = fs.ErrNotExist
 		} else {
 			err = s.layers.seen(diffID, from)

@@ -54,8 +54,9 @@ func (s *Snapshotter) diskOf(ctx context.Context, diffID string, format layer.Fo
 }
 
 // makeOther makes a disk of a layer that has one in another format, or had it.
-func (s *Snapshotter) makeOther(ctx context.Context, known *facts, format layer.Format) (disk, error) {
+func (s *Snapshotter) makeOther(ctx context.Context, known *facts, format layer.Format) (_ disk, err error) {
 	started := time.Now()
+	defer func() { s.numbers.converted(format, started, err) }()
 	in, from, ctx, err := s.reopen(ctx, known)
 	if err != nil {
 		return disk{}, err

@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/core/snapshots/storage"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
@@ -36,6 +37,8 @@ type Config struct {
 	Limits layer.Limits
 	// Log is told of layers that were made, and of what went wrong without failing a call; nil is silence.
 	Log *zap.Logger
+	// Metrics is where numbers are registered; nil registers none.
+	Metrics prometheus.Registerer
 }
 
 // Snapshotter implements containerd's snapshots.Snapshotter and snapshots.Cleaner, and with its Apply and Compare the differ of the same name.
@@ -47,6 +50,8 @@ type Snapshotter struct {
 	turns  *semaphore.Weighted // conversions
 	busy   keyed               // blobs that are being converted
 	making *flights            // disks in another format
+
+	numbers *numbers
 
 	lock  *os.File
 	close sync.Once
@@ -79,7 +84,7 @@ func New(ctx context.Context, c Config) (_ *Snapshotter, err error) {
 		c.Log = zap.NewNop()
 	}
 	s := &Snapshotter{
-		config: c, dir: filepath.Join(c.Root, "snapshots"), turns: semaphore.NewWeighted(int64(c.Conversions)), making: newFlights(),
+		config: c, dir: filepath.Join(c.Root, "snapshots"), turns: semaphore.NewWeighted(int64(c.Conversions)), making: newFlights(), numbers: newNumbers(),
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, err
@@ -103,6 +108,11 @@ func New(ctx context.Context, c Config) (_ *Snapshotter, err error) {
 	}
 	if err := s.Cleanup(ctx); err != nil {
 		return nil, errors.Join(err, s.meta.Close())
+	}
+	if c.Metrics != nil {
+		if err := s.register(c.Metrics); err != nil {
+			return nil, errors.Join(err, s.meta.Close())
+		}
 	}
 	return s, nil
 }

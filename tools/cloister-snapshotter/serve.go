@@ -6,13 +6,18 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content/proxy"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -23,8 +28,8 @@ import (
 
 // settings are the command line.
 type settings struct {
-	root, socket, containerd, config string
-	conversions                      int
+	root, socket, containerd, config, metrics string
+	conversions                               int
 }
 
 func newCommand() *cobra.Command {
@@ -41,6 +46,7 @@ configuration says which file system layers get (layer_format) and where the soc
 	cmd.Flags().StringVar(&s.socket, "socket", "", "Unix socket to listen on (default: the node configuration's)")
 	cmd.Flags().StringVar(&s.containerd, "containerd", "/run/containerd/containerd.sock", "containerd's socket, whose content store has the blobs")
 	cmd.Flags().StringVar(&s.config, "config", "", "the node's configuration (default "+node.Path+", which need not be there)")
+	cmd.Flags().StringVar(&s.metrics, "metrics", "", "Unix socket to answer GET /metrics on (default: none)")
 	cmd.Flags().IntVar(&s.conversions, "conversions", 0, "layers converted at a time, some 30 MiB of memory each; 0: one a processor, at most 4")
 	return cmd
 }
@@ -66,8 +72,9 @@ func (s settings) serve(ctx context.Context) error {
 		return fmt.Errorf("containerd at %q: %w", s.containerd, err)
 	}
 	defer conn.Close()
+	numbers := prometheus.NewRegistry()
 	sn, err := snapshotter.New(ctx, snapshotter.Config{
-		Root: s.root, Content: proxy.NewContentStore(conn), Format: formatOf(c.LayerFormat), Conversions: s.conversions, Log: log,
+		Root: s.root, Content: proxy.NewContentStore(conn), Format: formatOf(c.LayerFormat), Conversions: s.conversions, Log: log, Metrics: numbers,
 	})
 	if err != nil {
 		return err
@@ -77,11 +84,33 @@ func (s settings) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	group, ctx := errgroup.WithContext(ctx)
+	if s.metrics != "" {
+		m, err := listen(s.metrics)
+		if err != nil {
+			return errors.Join(err, l.Close())
+		}
+		group.Go(func() error { return serveMetrics(ctx, m, numbers) })
+	}
+	group.Go(func() error { return snapshotter.Serve(ctx, l, sn) })
 	log.Info("serving", zap.String("socket", s.socket), zap.String("root", s.root))
 	if err := notify("READY=1"); err != nil {
 		log.Warn("the service manager was not told", zap.Error(err))
 	}
-	return snapshotter.Serve(ctx, l, sn)
+	return group.Wait()
+}
+
+// serveMetrics answers a scraper until the context ends.
+func serveMetrics(ctx context.Context, l net.Listener, numbers *prometheus.Registry) error {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(numbers, promhttp.HandlerOpts{}))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 8 << 10}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	return nil
 }
 
 // formatOf is what layers are converted to when nobody has asked for their roots yet.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,7 +56,7 @@ func TestServe(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		cmd := newCommand()
-		cmd.SetArgs([]string{"--root", dir + "/root", "--config", config, "--containerd", dir + "/none.sock"})
+		cmd.SetArgs([]string{"--root", dir + "/root", "--config", config, "--containerd", dir + "/none.sock", "--metrics", dir + "/run/m.sock"})
 		go func() { done <- cmd.ExecuteContext(ctx) }()
 		ready := make([]byte, 64)
 		n, err := told.Read(ready)
@@ -72,11 +74,33 @@ func TestServe(t *testing.T) {
 			t.Errorf("got %v, want NotFound", err)
 		}
 		conn.Close()
+		if text := scrape(t, dir+"/run/m.sock"); !strings.Contains(text, "cloister_snapshotter_layers 0") {
+			t.Errorf("metrics: got %q, want the number of layers", text)
+		}
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("ended with %v, want cleanly", err)
 		}
 	}
+}
+
+// scrape asks for the metrics.
+func scrape(t *testing.T, socket string) string {
+	t.Helper()
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	defer transport.CloseIdleConnections()
+	resp, err := (&http.Client{Transport: transport}).Get("http://daemon/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // TestServeRefused: paths that cannot be meant.
