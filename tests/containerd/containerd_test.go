@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,8 +18,12 @@ import (
 // requireEnv makes a missing program a failure instead of a skip: set where the suite must run.
 const requireEnv = "CLOISTER_E2E_REQUIRE"
 
-// caseTimeout bounds one case; a boot under emulation takes seconds, on a busy machine many.
-const caseTimeout = 8 * time.Minute
+// caseTimeout bounds one case; a boot under emulation takes seconds, on a busy machine many. Long cases have names that begin with longPrefix: make test leaves them out.
+const (
+	caseTimeout = 3 * time.Minute
+	longTimeout = 20 * time.Minute
+	longPrefix  = "TestFull"
+)
 
 var programs = sync.OnceValues(func() (*bed.Programs, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Minute)
@@ -102,7 +107,11 @@ func own(t *testing.T, config string) *node {
 }
 
 func caseContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), caseTimeout)
+	limit := caseTimeout
+	if strings.HasPrefix(t.Name(), longPrefix) {
+		limit = longTimeout
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -1,9 +1,11 @@
 package containerd_test
 
 import (
+	"context"
 	"encoding/base64"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cloister-cc/cloister/tests/containerd/bed"
 )
@@ -21,7 +23,9 @@ func TestCtrRun(t *testing.T) {
 	}
 	args := bed.CtrRunArgs(base64.StdEncoding.EncodeToString(policy), "ctr", bed.Ref("work"))
 	t.Run("run", func(t *testing.T) {
-		out, errOut, code, err := n.Ctr(n.ctx, strings.NewReader("from stdin\n"), append(append(args[:len(args):len(args)], "honest"), script...)...)
+		ctx, cancel := context.WithTimeout(n.ctx, time.Minute)
+		defer cancel()
+		out, errOut, code, err := n.Ctr(ctx, strings.NewReader("from stdin\n"), append(append(args[:len(args):len(args)], "honest"), script...)...)
 		if err != nil || code != 3 || out != "from stdin\n" || errOut != "err\n" {
 			t.Errorf("got code %d, %v, %q and %q", code, err, out, errOut)
 		}

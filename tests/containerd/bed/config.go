@@ -13,7 +13,6 @@ import (
 const (
 	HandlerCloister = "cloister"         // pods with a pause container, through the task API: containerd's default
 	HandlerSandbox  = "cloister-sandbox" // pods through the sandbox API
-	HandlerEROFS    = "cloister-erofs"   // as HandlerCloister, on containerd's own erofs snapshotter
 	HandlerCrun     = "crun"             // no VM: the reference that the harness itself is tested with
 )
 
@@ -84,7 +83,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.traci
     [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.{{.Name}}]
       runtime_type = "io.containerd.cloister.v2"
       sandboxer = "{{.Sandboxer}}"
-      snapshotter = "{{.Snapshotter}}"
+      snapshotter = "cloister"
       privileged_without_host_devices = true
       pod_annotations = ["io.cloister.*", "io.katacontainers.*"]
       container_annotations = ["io.cloister.*", "io.katacontainers.*"]
@@ -95,12 +94,11 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.internal.v1.traci
   stream_server_port = "0"
 `))
 
-type handler struct{ Name, Sandboxer, Snapshotter string }
+type handler struct{ Name, Sandboxer string }
 
 var ourHandlers = []handler{
-	{HandlerCloister, "podsandbox", "cloister"},
-	{HandlerSandbox, "shim", "cloister"},
-	{HandlerEROFS, "podsandbox", "erofs"},
+	{HandlerCloister, "podsandbox"},
+	{HandlerSandbox, "shim"},
 }
 
 // crunWrapper runs Debian's crun. It does not know the newest version of the specification, whose new parts no test uses, and takes no hybrid cgroups: it sees
