@@ -104,6 +104,10 @@ func usePod(ctx context.Context, machine vm.VM, client *Client) error {
 	if want := (vm.Size{VCPUs: 3, MemoryMiB: 1024}); err != nil || size != want {
 		return fmt.Errorf("grow: got %+v, %w, want %+v", size, err, want)
 	}
+	// The agent answers once the guest's kernel runs on as many more.
+	if _, err := client.OnlineCPUMem(ctx, &api.OnlineCPUMemRequest{Wait: true, NbCpus: 2}); err != nil {
+		return fmt.Errorf("bring online: %w", err)
+	}
 	return client.Check(ctx)
 }
 
