@@ -2,10 +2,14 @@ package rpc
 
 import (
 	"context"
+	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/cloister-cc/cloister/agent/api"
+	"github.com/cloister-cc/cloister/agent/hotplug"
 	"github.com/cloister-cc/cloister/agent/network"
 	"github.com/cloister-cc/cloister/agent/sandbox"
 )
@@ -51,10 +55,28 @@ func (s *Service) DestroySandbox(ctx context.Context, _ *api.DestroySandboxReque
 	return ok(s.cfg.Sandbox.DestroyPod(ctx))
 }
 
-// OnlineCPUMem has nothing to do: what the VM was launched with is online. A request for more than that is refused.
-func (s *Service) OnlineCPUMem(_ context.Context, r *api.OnlineCPUMemRequest) (*emptypb.Empty, error) {
-	if r.NbCpus > 0 {
-		return nil, bad("nb_cpus: processors are fixed at launch")
+// onlineLimit is how long the kernel may take to find processors that were plugged in.
+const onlineLimit = 10 * time.Second
+
+// OnlineCPUMem brings processors and memory online that the host has plugged into the VM. On a machine that is not ours to change there is nothing to do.
+func (s *Service) OnlineCPUMem(ctx context.Context, r *api.OnlineCPUMemRequest) (*emptypb.Empty, error) {
+	switch {
+	case r.NbCpus > 255:
+		return nil, bad("nb_cpus: got %d, want at most 255", r.NbCpus)
+	case !s.cfg.Init && r.NbCpus > 0:
+		return nil, bad("nb_cpus: processors are fixed: the agent is not the VM's first process")
+	case !s.cfg.Init:
+		return &emptypb.Empty{}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, onlineLimit)
+	defer cancel()
+	if !r.CpuOnly {
+		if err := hotplug.Memory(hotplug.Sys); err != nil {
+			return nil, status.Error(codes.FailedPrecondition, err.Error())
+		}
+	}
+	if err := hotplug.Processors(ctx, hotplug.Sys, int(r.NbCpus)); err != nil {
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
 	}
 	return &emptypb.Empty{}, nil
 }

@@ -106,6 +106,7 @@ func newBed(t *testing.T) *bed {
 		cgroupDirs: func(path string) ([]string, error) {
 			return []string{filepath.Join(b.groups, filepath.Base(path))}, nil
 		},
+		scratchDir: filepath.Join(t.TempDir(), "scratch"),
 		makeCgroup: func(path string) error {
 			if err := b.happens(context.Background(), "cgroup"); err != nil {
 				return err

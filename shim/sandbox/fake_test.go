@@ -357,11 +357,13 @@ type fakeVM struct {
 	conns []net.Conn
 	disks map[int]string // by LUN
 	next  int
-	size  vm.Size
-	once  sync.Once
-	done  chan struct{}
-	err   error
-	stops int
+
+	lastDisk string
+	size     vm.Size
+	once     sync.Once
+	done     chan struct{}
+	err      error
+	stops    int
 }
 
 func (m *fakeVM) at(ctx context.Context, what string) error {
@@ -371,7 +373,17 @@ func (m *fakeVM) at(ctx context.Context, what string) error {
 	return nil
 }
 
+// last is the path of the disk that is being plugged in, or was last.
+func (m *fakeVM) last() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lastDisk
+}
+
 func (m *fakeVM) Plug(ctx context.Context, d vm.Disk) (vm.Address, error) {
+	m.mu.Lock()
+	m.lastDisk = d.Path
+	m.mu.Unlock()
 	if err := m.at(ctx, "plug "+filepath.Base(d.Path)); err != nil {
 		return vm.Address{}, err
 	}

@@ -17,6 +17,7 @@ type host struct {
 	clean      func(ctx context.Context, netns string) error
 	cgroupDirs func(path string) ([]string, error)
 	makeCgroup func(path string) error
+	scratchDir string // where the disks of writable layers lie; they have no names in it
 }
 
 // joined is a network namespace whose interfaces are joined to taps.
@@ -37,5 +38,6 @@ func realHost() host {
 		clean:      network.Clean,
 		cgroupDirs: cgroupDirs,
 		makeCgroup: makeCgroup,
+		scratchDir: "/var/lib/cloister/scratch",
 	}
 }

@@ -12,9 +12,6 @@ import (
 	"github.com/cloister-cc/cloister/shim/vm"
 )
 
-// scratchDir is where the disks of writable layers lie on the host. They have no names in it.
-const scratchDir = "/var/lib/cloister/scratch"
-
 // scratch is a container's writable layer: a sparse file that the guest encrypts with a key of its own.
 type scratch struct {
 	address vm.Address
@@ -22,10 +19,10 @@ type scratch struct {
 
 // plugScratch makes a file without a name, so that nothing is left of it however the VM ends, and plugs it in.
 func (p *Pod) plugScratch(ctx context.Context, id string, made *undo) (_ *scratch, err error) {
-	if err := os.MkdirAll(scratchDir, 0o700); err != nil {
+	if err := os.MkdirAll(p.host.scratchDir, 0o700); err != nil {
 		return nil, fmt.Errorf("writable layer: %w", err)
 	}
-	f, err := os.OpenFile(scratchDir, unix.O_TMPFILE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(p.host.scratchDir, unix.O_TMPFILE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("writable layer: %w", err)
 	}

@@ -102,7 +102,8 @@ func sizeFor(l limits, n *node.Config) (vm.Size, error) {
 	return size, nil
 }
 
-// growable says whether pods of this node may grow. A confidential VM never does: its size is measured or fixed at launch.
+// growable says whether pods of this node may grow. A confidential VM never does: its size is fixed at launch, and one with a software processor is run
+// the same way.
 func growable(n *node.Config) bool { return !n.Static && n.TEE == vm.TEENone }
 
 // maxSize is how far a VM of this node can grow: what the node allows and the host has.

@@ -82,5 +82,9 @@ func TestGrowable(t *testing.T) {
 		if got := growable(&n); got != want {
 			t.Errorf("tee %q: got %t, want %t", tee, got, want)
 		}
+		n.Static = true
+		if growable(&n) {
+			t.Errorf("tee %q: grows although its node is static", tee)
+		}
 	}
 }

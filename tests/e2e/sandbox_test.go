@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -246,5 +247,44 @@ func TestShimPodFaults(t *testing.T) {
 	}
 	if err := unix.Kill(pid, 0); !errors.Is(err, unix.ESRCH) {
 		t.Errorf("the VM's process: got %v, want it gone", err)
+	}
+}
+
+// TestShimPodGrows: a container with limits that the VM was not made for gets its processors and memory, online in the guest before it starts.
+func TestShimPodGrows(t *testing.T) {
+	alone(t)
+	if runtime.NumCPU() < 2 {
+		t.Skip("a pod gets at most the host's processors: needs two")
+	}
+	ctx := caseContext(t)
+	img, err := testImage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	see := newContainer(img, "see", "read", "/sys/devices/system/cpu/online", "/proc/meminfo")
+	podID := fmt.Sprintf("%x", sha256.Sum256([]byte(t.Name())))
+	p, _ := shimPod(t, ctx, podID, policyFor(t, ctx, policygen.Options{}, see))
+	c := shimContainer(t, ctx, see, podID, "see-1")
+	limit, quota, period := int64(512<<20), int64(200000), uint64(100000)
+	c.Spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}, CPU: &specs.LinuxCPU{Quota: &quota, Period: &period}}
+	before := p.Size()
+	if _, err := p.Create(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(ctx, c.ID); err != nil {
+		t.Fatal(err)
+	}
+	text, _ := output(t, ctx, p, sandbox.Process{Container: c.ID})
+	_, rest, _ := strings.Cut(text, "MemTotal:")
+	var kib int
+	if _, err := fmt.Sscanf(rest, "%d kB", &kib); err != nil {
+		t.Fatalf("memory of the guest: %v in %q", err, text)
+	}
+	now := p.Size()
+	if before.VCPUs != 1 || now.VCPUs != 2 || !strings.Contains(text, "cpu/online: 0-1\n") {
+		t.Errorf("processors: got %d, then %d; want 1, 2 and both online in %.64q", before.VCPUs, now.VCPUs, text)
+	}
+	if now.MemoryMiB < before.MemoryMiB+512 || kib>>10 < before.MemoryMiB+256 {
+		t.Errorf("memory: got %d MiB, then %d, of which the guest has %d", before.MemoryMiB, now.MemoryMiB, kib>>10)
 	}
 }
