@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -85,12 +86,24 @@ func tracesURL(endpoint string) (string, error) {
 	return u.String(), nil
 }
 
-// ClientOptions give a ttrpc client a span a call and send its traceparent along; there are none while tracing is off.
+// ClientOptions give a ttrpc client a span a call, waits, streams and health checks excepted, and send its traceparent along; there are none while tracing is off.
 func ClientOptions() []ttrpc.ClientOpts {
 	if !on.Load() {
 		return nil
 	}
-	return []ttrpc.ClientOpts{ttrpc.WithChainUnaryClientInterceptor(otelttrpc.UnaryClientInterceptor(), answered)}
+	return []ttrpc.ClientOpts{ttrpc.WithChainUnaryClientInterceptor(except(otelttrpc.UnaryClientInterceptor()), answered)}
+}
+
+// untraced are calls without a span: health checks come every few seconds and say nothing, waits and streams last as long as a process does.
+var untraced = map[string]bool{"Check": true, "WaitProcess": true, "ReadStdout": true, "ReadStderr": true, "WriteStdin": true, "GetOOMEvent": true}
+
+func except(traced ttrpc.UnaryClientInterceptor) ttrpc.UnaryClientInterceptor {
+	return func(ctx context.Context, req *ttrpc.Request, resp *ttrpc.Response, info *ttrpc.UnaryClientInfo, call ttrpc.Invoker) error {
+		if untraced[path.Base(info.FullMethod)] {
+			return call(ctx, req, resp)
+		}
+		return traced(ctx, req, resp, info, call)
+	}
 }
 
 // answered makes an answer that is an error the error of the call, so that the span above it sees it: ttrpc itself does so only after all interceptors.

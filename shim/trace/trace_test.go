@@ -92,19 +92,19 @@ func serveOn(t *testing.T, srv *ttrpc.Server) net.Conn {
 	return conn
 }
 
-// health answers Check, and keeps the metadata it saw.
+// health answers Version, and keeps the metadata it saw; Check is a call without a span.
 type health struct {
 	seen ttrpc.MD
 	next func(context.Context) error
 }
 
-func (h *health) Check(ctx context.Context, _ *api.CheckRequest) (*api.HealthCheckResponse, error) {
+func (h *health) Version(ctx context.Context, _ *api.CheckRequest) (*api.VersionCheckResponse, error) {
 	h.seen, _ = ttrpc.GetMetadata(ctx)
-	return &api.HealthCheckResponse{Status: api.HealthCheckResponse_SERVING}, h.next(ctx)
+	return &api.VersionCheckResponse{}, h.next(ctx)
 }
 
-func (h *health) Version(context.Context, *api.CheckRequest) (*api.VersionCheckResponse, error) {
-	return &api.VersionCheckResponse{}, nil
+func (h *health) Check(context.Context, *api.CheckRequest) (*api.HealthCheckResponse, error) {
+	return &api.HealthCheckResponse{Status: api.HealthCheckResponse_SERVING}, nil
 }
 
 func newHealthServer(t *testing.T, h *health, opts ...ttrpc.ServerOpt) *ttrpc.Server {
@@ -128,7 +128,11 @@ func TestSpansFromContainerdToAgent(t *testing.T) {
 	toAgent := ttrpc.NewClient(serveOn(t, newHealthServer(t, agent)), trace.ClientOptions()...)
 	defer toAgent.Close()
 	shim := &health{next: func(ctx context.Context) error {
-		_, err := api.NewHealthClient(toAgent).Check(ctx, &api.CheckRequest{})
+		client := api.NewHealthClient(toAgent)
+		if _, err := client.Check(ctx, &api.CheckRequest{}); err != nil {
+			return err
+		}
+		_, err := client.Version(ctx, &api.CheckRequest{})
 		return err
 	}}
 	toShim := ttrpc.NewClient(serveOn(t, newHealthServer(t, shim, ttrpc.WithUnaryServerInterceptor(trace.ServerInterceptor()))))
@@ -136,7 +140,7 @@ func TestSpansFromContainerdToAgent(t *testing.T) {
 
 	const traceID, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 	ctx := ttrpc.WithMetadata(t.Context(), ttrpc.MD{"traceparent": {"00-" + traceID + "-" + parent + "-01"}})
-	if _, err := api.NewHealthClient(toShim).Check(ctx, &api.CheckRequest{}); status.Code(err) != codes.PermissionDenied {
+	if _, err := api.NewHealthClient(toShim).Version(ctx, &api.CheckRequest{}); status.Code(err) != codes.PermissionDenied {
 		t.Fatalf("got %v, want the agent's refusal", err)
 	}
 	if err := flush(); err != nil {
@@ -179,7 +183,7 @@ func TestOffByDefault(t *testing.T) {
 	client := ttrpc.NewClient(serveOn(t, newHealthServer(t, h, ttrpc.WithUnaryServerInterceptor(trace.Interceptors{}.UnaryServerInterceptor()))),
 		ttrpc.WithUnaryClientInterceptor(trace.Interceptors{}.UnaryClientInterceptor()))
 	defer client.Close()
-	if _, err := api.NewHealthClient(client).Check(t.Context(), &api.CheckRequest{}); err != nil {
+	if _, err := api.NewHealthClient(client).Version(t.Context(), &api.CheckRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	if len(h.seen) != 0 {
@@ -232,7 +236,7 @@ func TestCollectorThatHangs(t *testing.T) {
 	client := ttrpc.NewClient(serveOn(t, newHealthServer(t, h)), trace.ClientOptions()...)
 	defer client.Close()
 	for range 2000 {
-		if _, err := api.NewHealthClient(client).Check(t.Context(), &api.CheckRequest{}); err != nil {
+		if _, err := api.NewHealthClient(client).Version(t.Context(), &api.CheckRequest{}); err != nil {
 			t.Fatal(err)
 		}
 	}
