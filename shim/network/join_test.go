@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -78,6 +79,7 @@ func TestJoinNamespaceIsSilent(t *testing.T) {
 		}))
 	}
 	// The request for the address arrives at the tap: so it was not the namespace's to answer.
+	must(t, link.Tap.SetReadDeadline(time.Now().Add(patience)))
 	seen := map[uint16]bool{}
 	frame := make([]byte, 1<<16)
 	for !seen[unix.ETH_P_ARP] || !seen[unix.ETH_P_IPV6] {

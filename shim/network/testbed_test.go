@@ -295,9 +295,6 @@ func (b *bed) state() string {
 	return strings.Join(out, "\n")
 }
 
-// received counts the packets that an interface received.
-func (b *bed) received(name string) uint64 { return b.statistics(name).RxPackets }
-
 // sent counts the packets that an interface sent.
 func (b *bed) sent(name string) uint64 { return b.statistics(name).TxPackets }
 
