@@ -117,7 +117,7 @@ type Config struct {
 	// Transport is how the agent is reached; empty: vsock where the host's kernel offers it, else virtio-serial.
 	Transport Transport
 
-	Console string // file that takes the serial console
+	Console string // file that takes the serial console, up to 16 MiB of it
 	Accel   string // "kvm", "tcg", or "" to find out
 
 	// Detached lets the VM outlive the process that started it. Tests that kill the host side want that; everybody else wants a VM to end with

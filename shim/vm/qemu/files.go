@@ -31,19 +31,24 @@ type launch struct {
 	inherited []*os.File // by QEMU, from descriptor 3 on
 	ours      []io.Closer
 	monitor   net.Conn
+	copied    chan struct{} // closed when the console is in its file
 }
 
 // prepare opens everything that c names and makes the sockets of the ports. On an error nothing stays open.
 func prepare(c vm.Config) (_ *launch, err error) {
 	l := &launch{}
 	defer func() {
-		if err != nil {
-			l.close()
-			if l.monitor != nil {
-				_ = l.monitor.Close()
-			}
-			removeSockets(c.Dir)
+		if err == nil {
+			return
 		}
+		l.close()
+		if l.monitor != nil {
+			_ = l.monitor.Close()
+		}
+		if l.copied != nil {
+			<-l.copied
+		}
+		removeSockets(c.Dir)
 	}()
 	ours, theirs, err := socketPair()
 	if err != nil {
@@ -54,12 +59,11 @@ func prepare(c vm.Config) (_ *launch, err error) {
 	if err := l.bootFiles(c); err != nil {
 		return nil, err
 	}
-	// Made by us, who alone may read it.
-	console, err := os.OpenFile(c.Console, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	console, copied, err := openConsole(c.Console, c.Detached)
 	if err != nil {
-		return nil, fmt.Errorf("console: %w", err)
+		return nil, err
 	}
-	l.console = l.give(console)
+	l.console, l.copied = l.give(console), copied
 	if err := l.devices(c); err != nil {
 		return nil, err
 	}

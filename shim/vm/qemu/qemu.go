@@ -31,8 +31,9 @@ type VM struct {
 	monitor *qmp
 	disks   disks
 	config  vm.Config
-	sizing  sync.Mutex // held while it grows
-	dimms   int        // memory devices asked for so far, to name the next
+	console chan struct{} // closed when all of it is in its file
+	sizing  sync.Mutex    // held while it grows
+	dimms   int           // memory devices asked for so far, to name the next
 
 	done    chan struct{}
 	err     error // valid after done
@@ -83,14 +84,16 @@ func start(ctx context.Context, c vm.Config) (*VM, error) {
 	})
 	l.close()
 	if err != nil {
+		<-l.copied
 		removeSockets(c.Dir)
 		return nil, errors.Join(err, l.monitor.Close())
 	}
-	m := &VM{dir: c.Dir, process: p, config: c, done: make(chan struct{})}
+	m := &VM{dir: c.Dir, process: p, config: c, console: l.copied, done: make(chan struct{})}
 	m.monitor, err = newQMP(ctx, l.monitor)
 	if err != nil {
 		killed := p.kill()
 		<-p.done
+		<-l.copied
 		removeSockets(c.Dir)
 		_ = l.monitor.Close()
 		if ctx.Err() == nil && p.stderr.String() != "" {
@@ -105,6 +108,7 @@ func start(ctx context.Context, c vm.Config) (*VM, error) {
 // watch turns the end of the process into the end of the VM.
 func (m *VM) watch() {
 	<-m.process.done
+	<-m.console
 	<-m.monitor.done // after the last event
 	_ = m.monitor.close()
 	removeSockets(m.dir)
