@@ -29,7 +29,7 @@ func (p *Pod) ExecSync(ctx context.Context, container string, args ...string) (s
 	return string(out), string(errOut), 0, err
 }
 
-// Streams are the ends of a streaming exec or attach.
+// Streams are the ends of a streaming exec or attach. On a terminal the end of Stdin is not passed on.
 type Streams struct {
 	Stdin  io.Reader
 	Stdout io.Writer
@@ -65,6 +65,11 @@ func stream(ctx context.Context, address string, s Streams) (int, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return 0, err
+	}
+	if s.TTY && s.Stdin != nil {
+		typed := &keyboard{typed: s.Stdin, gone: make(chan struct{})}
+		defer close(typed.gone)
+		s.Stdin = typed
 	}
 	executor, err := remotecommand.NewSPDYExecutor(&rest.Config{}, http.MethodPost, u)
 	if err != nil {
@@ -110,4 +115,18 @@ func (p *Pod) Forward(ctx context.Context, port int) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("127.0.0.1:%d", ports[0].Local), nil
+}
+
+// keyboard is a terminal's input: it does not end, there is only nothing more typed. containerd takes its end for the end of the session and drops the output.
+type keyboard struct {
+	typed io.Reader
+	gone  chan struct{}
+}
+
+func (k *keyboard) Read(p []byte) (int, error) {
+	n, err := k.typed.Read(p)
+	if err == io.EOF && n == 0 {
+		<-k.gone
+	}
+	return n, err
 }

@@ -123,16 +123,41 @@ func removeCgroups(parent string) error {
 	return errors.Join(errs...)
 }
 
+// removeCgroup ends what is left in a group: a QEMU of another user has no mark of the node any more, but it is in the node's group.
 func removeCgroup(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil // not there
 	}
-	var errs []error
+	errs := []error{killGroup(dir)}
 	for _, e := range entries {
 		if e.IsDir() {
 			errs = append(errs, removeCgroup(filepath.Join(dir, e.Name())))
 		}
 	}
 	return errors.Join(append(errs, os.Remove(dir))...)
+}
+
+func killGroup(dir string) error {
+	procs := filepath.Join(dir, "cgroup.procs")
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		text, err := os.ReadFile(procs)
+		if err != nil || len(text) == 0 {
+			return err
+		}
+		for field := range strings.FieldsSeq(string(text)) {
+			pid, err := strconv.Atoi(field)
+			if err != nil {
+				return err
+			}
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return fmt.Errorf("kill process %d: %w", pid, err)
+			}
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("processes of %q do not end: %s", dir, text)
+		}
+		time.Sleep(20 * time.Millisecond) // the same as above
+	}
 }
