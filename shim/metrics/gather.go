@@ -29,7 +29,11 @@ const (
 // PodLabel says which pod a value of Gather is of.
 const PodLabel = "pod"
 
-// Gather asks every socket of a node's metrics directory and merges the answers, each value with the label "pod" (the sandbox id), families by name. A shim that
+// Snapshotter is the name, in a node's metrics directory, of the socket of the node's own daemon. No id of containerd's has a plus sign.
+const Snapshotter = "+snapshotter"
+
+// Gather asks every socket of a node's metrics directory and merges the answers, families by name: each value of a shim with the label "pod" (the sandbox id), those of
+// the node's daemons, whose names begin with a plus sign, without. A shim that
 // does not answer is missing from the result and named in the error, which joins those of all such shims; the families are valid beside it. A directory that is not
 // there is a node without pods.
 func Gather(ctx context.Context, dir string) ([]*dto.MetricFamily, error) {
@@ -114,7 +118,9 @@ func (m merged) add(pod string, families map[string]*dto.MetricFamily) error {
 	for name, f := range families {
 		for _, v := range f.Metric {
 			v.Label = slices.DeleteFunc(v.Label, func(l *dto.LabelPair) bool { return l.GetName() == PodLabel })
-			v.Label = append(v.Label, &dto.LabelPair{Name: proto.String(PodLabel), Value: proto.String(pod)})
+			if !strings.HasPrefix(pod, "+") {
+				v.Label = append(v.Label, &dto.LabelPair{Name: proto.String(PodLabel), Value: proto.String(pod)})
+			}
 		}
 		if have, ok := m[name]; ok {
 			have.Metric = append(have.Metric, f.Metric...)

@@ -178,6 +178,18 @@ func TestGatherReplacesPodLabel(t *testing.T) {
 	wantLines(t, text(t, families), `m{pod="me"} 1`)
 }
 
+// The node's own daemon is no pod.
+func TestGatherSnapshotter(t *testing.T) {
+	dir := t.TempDir()
+	answer(t, dir, metrics.Snapshotter, func(w io.Writer) { _, _ = io.WriteString(w, "cloister_snapshotter_layers 3\n") })
+	serve(t, dir, "aa").Containers(1)
+	families, err := metrics.Gather(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantLines(t, text(t, families), "cloister_snapshotter_layers 3", `cloister_shim_containers{pod="aa"} 1`)
+}
+
 func TestGatherHonoursContext(t *testing.T) {
 	dir := t.TempDir()
 	block := make(chan struct{})

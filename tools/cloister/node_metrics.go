@@ -21,7 +21,7 @@ func newNodeMetricsCommand() *cobra.Command {
 		Use:   "metrics",
 		Short: "Merge the metrics of this node's shims",
 		Long: `Metrics asks each shim's socket below metrics_dir of node.toml and prints the answers as Prometheus text, each value with a label "pod", the id of the
-pod's sandbox. With --listen it serves that at /metrics instead, until it is stopped. A shim that does not answer is missing and named on standard
+pod's sandbox, and cloister-snapshotter's besides. With --listen it serves that at /metrics instead, until it is stopped. A shim that does not answer is missing and named on standard
 error; with --listen the value cloister_node_scrape_failed is 1 then.`,
 		Example: `  cloister node metrics
   cloister node metrics --listen 127.0.0.1:9750`,

@@ -470,6 +470,16 @@ func TestNodeConfigIsTheDefaultsWithComments(t *testing.T) {
 	}
 }
 
+func TestUnit(t *testing.T) {
+	o := Defaults()
+	o.Prefix = "/srv/c"
+	text, err := Unit(o)
+	const want = "\nExecStart=/srv/c/bin/cloister-snapshotter --root /var/lib/cloister/snapshotter --socket /run/cloister/snapshotter.sock --metrics /run/cloister/metrics/+snapshotter.sock\n"
+	if err != nil || !strings.Contains(string(text), want) {
+		t.Errorf("got %v\n%s\nwant the line %q", err, text, want)
+	}
+}
+
 // uncomment takes "#" from lines that are keys.
 func uncomment(text []byte) []byte {
 	var out []string

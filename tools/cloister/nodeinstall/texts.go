@@ -5,6 +5,7 @@ import (
 	"strings"
 	"text/template"
 
+	"github.com/cloister-cc/cloister/shim/metrics"
 	"github.com/cloister-cc/cloister/shim/node"
 )
 
@@ -17,7 +18,7 @@ After=local-fs.target
 
 [Service]
 Type=notify
-ExecStart={{.Prefix}}/bin/cloister-snapshotter --root {{.LayersRoot}} --socket {{.Socket}}
+ExecStart={{.Prefix}}/bin/cloister-snapshotter --root {{.LayersRoot}} --socket {{.Socket}} --metrics {{.MetricsDir}}/` + metrics.Snapshotter + metrics.Suffix + `
 Restart=always
 RestartSec=1
 RuntimeDirectory=cloister
