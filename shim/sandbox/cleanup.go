@@ -21,7 +21,11 @@ func cleanUp(ctx context.Context, dir string, cleanNetwork func(context.Context,
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	lock, err := lockDir(dir)
+	// Not made here: a pod that is just taking its directory away would find a file in it again.
+	lock, err := lockDir(dir, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return os.RemoveAll(dir) // nothing is made before there is a lock
+	}
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,9 @@ func left(t *testing.T, s State) string {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, lockFile), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s.Version = stateVersion
 	if err := s.write(dir); err != nil {
 		t.Fatal(err)
@@ -104,12 +107,22 @@ func TestCleanupFails(t *testing.T) {
 }
 
 func TestCleanupOfOddDirectories(t *testing.T) {
-	empty := filepath.Join(t.TempDir(), "pod")
-	if err := os.Mkdir(empty, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := Cleanup(testContext(t), empty); err != nil {
-		t.Errorf("without a state: got %v, want success", err)
+	for _, files := range [][]string{nil, {lockFile}} {
+		early := filepath.Join(t.TempDir(), "pod")
+		if err := os.Mkdir(early, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range files {
+			if err := os.WriteFile(filepath.Join(early, name), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := Cleanup(testContext(t), early); err != nil {
+			t.Errorf("with %q alone: got %v, want success", files, err)
+		}
+		if _, err := os.Lstat(early); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("with %q alone: got %v, want it gone", files, err)
+		}
 	}
 	broken := left(t, State{})
 	if err := os.WriteFile(filepath.Join(broken, StateFile), []byte("{"), 0o600); err != nil {

@@ -102,9 +102,9 @@ func sizeFor(l limits, n *node.Config) (vm.Size, error) {
 	return size, nil
 }
 
-// growable says whether pods of this node may grow. A confidential VM never does: its size is fixed at launch, and one with a software processor is run
-// the same way.
-func growable(n *node.Config) bool { return !n.Static && n.TEE == vm.TEENone }
+// growable says whether pods of this node may grow. A confidential VM never does: its size is fixed at launch. One with a software processor is not
+// confidential.
+func growable(n *node.Config) bool { return !n.Static && n.TEE != vm.TEESNP }
 
 // maxSize is how far a VM of this node can grow: what the node allows and the host has.
 func maxSize(now vm.Size, n *node.Config) (vm.Size, error) {
