@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd/console"
 	runc "github.com/containerd/go-runc"
+	"golang.org/x/sys/unix"
 )
 
 // drainTime is how long output is still read after a process has ended (agent API contract 1.4).
@@ -28,7 +29,7 @@ type stdio struct {
 
 	mu    sync.Mutex
 	stdin io.WriteCloser
-	tty   console.Console
+	tty   *os.File // the terminal's master: stdin and the source of out
 
 	child  []*os.File // the process's ends, closed after the runtime has started it
 	socket *runc.Socket
@@ -128,9 +129,25 @@ func (s *stdio) attach(rows, columns uint) error {
 			return fmt.Errorf("resize terminal: %w", err)
 		}
 	}
+	return s.take(tty)
+}
+
+// take makes a terminal's master the process's streams. The descriptor is one that can be waited for: what a process wrote last lies in the terminal after its
+// end, and a close, which is what ends a read of any other, would throw it away.
+func (s *stdio) take(tty console.Console) error {
+	defer tty.Close()
+	fd, err := unix.FcntlInt(tty.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("receive terminal: %w", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("receive terminal: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "terminal")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tty, s.stdin, s.out = tty, tty, newStream(tty)
+	s.tty, s.stdin, s.out = f, f, newStream(f)
 	return nil
 }
 
@@ -188,7 +205,15 @@ func (s *stdio) resize(rows, columns uint16) error {
 	if s.tty == nil {
 		return errors.New("the process has no terminal")
 	}
-	return s.tty.Resize(console.WinSize{Height: rows, Width: columns})
+	conn, err := s.tty.SyscallConn() // Fd would make it wait for ever
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = conn.Control(func(fd uintptr) {
+		failed = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: columns})
+	})
+	return errors.Join(err, failed)
 }
 
 func (s *stdio) read(ctx context.Context, stderr bool, max int) ([]byte, error) {
