@@ -83,7 +83,7 @@ func (n *Node) AwaitHeld(ctx context.Context, before Held) error {
 	}
 }
 
-// processes are those that began with the node's mark or name its directory, but its daemons.
+// processes are those that began with the node's mark, name its directory or are in one of its pods' cgroups, as QEMU is, but its daemons.
 func (n *Node) processes() (map[int]string, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -103,7 +103,11 @@ func (n *Node) processes() (map[int]string, error) {
 		if err != nil {
 			continue
 		}
-		if bytes.Contains(environ, []byte(n.mark+"\x00")) || bytes.Contains(cmdline, []byte(n.Dir+"/")) {
+		cgroups, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cgroup"))
+		if err != nil {
+			continue
+		}
+		if bytes.Contains(environ, []byte(n.mark+"\x00")) || bytes.Contains(cmdline, []byte(n.Dir+"/")) || bytes.Contains(cgroups, []byte(":"+n.CgroupParent()+"/")) {
 			found[pid] = strings.Join(strings.Split(strings.Trim(string(cmdline), "\x00"), "\x00"), " ")
 		}
 	}
