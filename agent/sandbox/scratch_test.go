@@ -174,4 +174,3 @@ func TestScratchDiskRemovedAgain(t *testing.T) {
 		t.Fatalf("left %+v and %v", h, b.storage.mounted)
 	}
 }
-

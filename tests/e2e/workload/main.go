@@ -22,11 +22,13 @@ import (
 var modes = map[string]func(args []string) error{
 	"ask":           ask,
 	"cat":           cat,
+	"check":         check,
 	"echo":          echo,
 	"context":       securityContext,
 	"context-files": contextFiles,
 	"env":           env,
 	"exit":          exit,
+	"fill":          fill,
 	"get":           get,
 	"give":          give,
 	"hash":          hash,
