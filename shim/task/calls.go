@@ -58,6 +58,10 @@ func (s *Service) Wait(ctx context.Context, r *taskapi.WaitRequest) (*taskapi.Wa
 	}
 	select {
 	case <-p.done:
+	case <-p.gone:
+		if p.state() != task.Status_STOPPED {
+			return nil, wire(notFound(p.name)) // it never ran
+		}
 	case <-ctx.Done():
 		return nil, wire(context.Cause(ctx))
 	case <-s.life.Done():

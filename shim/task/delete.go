@@ -48,16 +48,17 @@ func (s *Service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskap
 // deleted forgets a process and makes the answer.
 func (s *Service) deleted(c *container, p *process) *taskapi.DeleteResponse {
 	status, at := p.exited()
-	p.mu.Lock()
-	p.deleted = true
-	pid := p.pid
-	p.mu.Unlock()
+	p.drop()
+	pid := p.number()
 	if p.name.Exec != "" {
 		c.mu.Lock()
 		delete(c.execs, p.name.Exec)
 		c.mu.Unlock()
 	} else {
 		c.close()
+		for _, p := range c.processes() {
+			p.drop()
+		}
 		s.mu.Lock()
 		delete(s.containers, c.id)
 		s.mu.Unlock()

@@ -170,6 +170,12 @@ func TestCreatedContainerIsKilledAndDeleted(t *testing.T) {
 		t.Errorf("status got %d, want 137", got)
 	}
 	w.remove("killed", "")
+	waited := make(chan error, 1)
+	go func() {
+		_, err := w.task.Wait(w.ctx, &taskv3.WaitRequest{ID: "left"})
+		waited <- err
+	}()
+	defer func() { wantCode(t, "wait for a container that never ran", <-waited, codes.NotFound) }()
 	if got := w.remove("left", ""); got.ExitStatus != 0 || got.ExitedAt != nil {
 		t.Errorf("delete of a container that never ran: got %v", got)
 	}

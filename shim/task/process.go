@@ -30,6 +30,7 @@ type process struct {
 	// turn holds one token: who has it may start or delete the process.
 	turn chan struct{}
 	done chan struct{} // closed when the process has stopped, after its state says so
+	gone chan struct{} // closed when it was deleted
 
 	mu      sync.Mutex
 	status  task.Status
@@ -47,7 +48,7 @@ type window struct{ width, height uint32 }
 func newProcess(name sandbox.Process, s stdio) *process {
 	return &process{
 		name: name, stdio: s, status: task.Status_CREATED,
-		turn: make(chan struct{}, 1), done: make(chan struct{}),
+		turn: make(chan struct{}, 1), done: make(chan struct{}), gone: make(chan struct{}),
 	}
 }
 
@@ -90,6 +91,16 @@ func (p *process) require(what string, states ...task.Status) error {
 		}
 	}
 	return fail(errdefs.ErrFailedPrecondition, "%s %s: it is %s", what, describe(p.name), word(p.status))
+}
+
+// drop marks the process as deleted: who waits for one that never ran is told.
+func (p *process) drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.deleted {
+		p.deleted = true
+		close(p.gone)
+	}
 }
 
 // advance changes the state and pushes the event that tells of it in one step, so that no later state can be told before.
