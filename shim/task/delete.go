@@ -129,7 +129,7 @@ func (s *Service) removeExec(ctx context.Context, c *container, p *process) {
 }
 
 // Shutdown ends the shim once it has neither containers nor a sandbox.
-func (s *Service) Shutdown(_ context.Context, _ *taskapi.ShutdownRequest) (*emptypb.Empty, error) {
+func (s *Service) Shutdown(ctx context.Context, _ *taskapi.ShutdownRequest) (*emptypb.Empty, error) {
 	s.mu.Lock()
 	busy := len(s.containers) > 0 || s.api != nil || s.exiting
 	if !busy {
@@ -137,7 +137,7 @@ func (s *Service) Shutdown(_ context.Context, _ *taskapi.ShutdownRequest) (*empt
 	}
 	s.mu.Unlock()
 	if !busy {
-		s.config.Exit()
+		s.exitAfter(ctx)
 	}
 	return &emptypb.Empty{}, nil
 }

@@ -418,3 +418,20 @@ func FuzzParsePodConfig(f *testing.F) {
 		}
 	})
 }
+
+// The shim ends after its last answer, not before.
+func TestExitFollowsAnswer(t *testing.T) {
+	w := newWorld(t)
+	ctx, answered := context.WithCancel(w.ctx)
+	defer answered()
+	if _, err := w.service.Shutdown(ctx, &taskv3.ShutdownRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-w.exited:
+		t.Error("the shim ends before its answer is on its way")
+	default:
+	}
+	answered()
+	<-w.exited
+}

@@ -245,7 +245,7 @@ func (v sandboxService) ShutdownSandbox(ctx context.Context, r *sandboxapi.Shutd
 	s.exiting, s.api = true, nil
 	s.mu.Unlock()
 	if first {
-		s.config.Exit()
+		s.exitAfter(ctx)
 	}
 	return &sandboxapi.ShutdownSandboxResponse{}, nil
 }

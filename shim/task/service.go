@@ -255,6 +255,16 @@ func (c *container) close() {
 	}
 }
 
+// exitAfter ends the shim once the call that ctx belongs to is answered: ttrpc ends the context when the answer is on its way. A caller whose connection ends
+// before it has its answer takes that for a failure.
+func (s *Service) exitAfter(ctx context.Context) {
+	if ctx.Done() == nil {
+		s.config.Exit()
+		return
+	}
+	context.AfterFunc(ctx, s.config.Exit)
+}
+
 // wire makes an error what goes over ttrpc.
 func wire(err error) error {
 	if err == nil {
