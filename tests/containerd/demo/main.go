@@ -10,7 +10,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"syscall"
 
 	"github.com/containerd/log"
+	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
 
 	"github.com/cloister-cc/cloister/tests/containerd/bed"
@@ -40,10 +40,7 @@ func main() {
 // quiet keeps the CRI client's own log of each error off the screen: the demo shows what matters of it.
 func quiet() {
 	log.L.Logger.SetOutput(io.Discard)
-	flags := flag.NewFlagSet("klog", flag.ContinueOnError)
-	klog.InitFlags(flags)
-	flags.Set("logtostderr", "false")
-	klog.SetOutput(io.Discard)
+	klog.SetLogger(logr.Discard())
 }
 
 // demo is one run: what earlier steps left for later ones.
