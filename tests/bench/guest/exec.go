@@ -62,11 +62,15 @@ func (b *bare) stay(ctx context.Context) (id string, end func() error, err error
 	}
 	const stays = "stays"
 	pid := filepath.Join(b.dir, "stays-pid")
-	if err := b.do(ctx, b.command(ctx, crunPath, "run", "--detach", "--no-new-keyring", "--pid-file", pid, "--bundle", bundle, stays)); err != nil {
+	// In two steps: `run --detach` is done before the process is this one's child.
+	if err := b.do(ctx, b.command(ctx, crunPath, "create", "--no-new-keyring", "--pid-file", pid, "--bundle", bundle, stays)); err != nil {
 		return "", nil, err
 	}
 	init, err := b.adopt(pid)
 	if err != nil {
+		return "", nil, err
+	}
+	if err := b.do(ctx, b.command(ctx, crunPath, "start", stays)); err != nil {
 		return "", nil, err
 	}
 	return stays, func() error {
