@@ -29,7 +29,7 @@ var mke2fsArguments = []string{
 // MountScratchDisk makes a container's writable layer of a writable disk: encrypted and authenticated with a key of this mount alone, a fresh ext4, mounted at
 // dir, which is made if it is not there. What was on the disk is lost, and after Unmount nobody can read what was written.
 //
-// The host sees sizes, places and times of writes. A block it changes reads as EIO. A block it replaces by what stood there before under the same mount
+// The host sees sizes, places and times of writes. A block it changes reads as EIO (by direct I/O as EILSEQ). A block it replaces by what stood there before under the same mount
 // is not noticed.
 func (m *Manager) MountScratchDisk(ctx context.Context, a Address, dir string) (*Mount, error) {
 	t := m.newMount(dir)

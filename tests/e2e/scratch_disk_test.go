@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 
 	"github.com/cloister-cc/cloister/agent/api"
@@ -106,7 +107,8 @@ func TestScratchOnDisk(t *testing.T) {
 		t.Fatal("nothing was written to the disk")
 	}
 	pokeDisk(t, path, changed, func(at int) byte { return written[at] ^ 1 })
-	m.wantCheck(made, c, "workload: read "+scratchFile+": input/output error\n", 1)
+	// The kernel's word for a wrong tag under direct I/O is EILSEQ; through the page cache it is EIO.
+	m.wantCheck(made, c, "workload: read "+scratchFile+": "+unix.EILSEQ.Error()+"\n", 1)
 	pokeDisk(t, path, changed, func(at int) byte { return written[at] })
 	m.wantCheck(made, c, "as written\n", 0)
 
