@@ -235,13 +235,17 @@ func (p *Pod) Remove(ctx context.Context) error {
 	return errors.Join(append(errs, os.RemoveAll(p.dir), os.RemoveAll(p.config.LogDirectory), p.node.removeEmptyCgroup(p.config.Linux.CgroupParent))...)
 }
 
-// removeEmptyCgroup removes a pod's own group from each hierarchy, as kubelet does. A group that something is left in stays, and shows as held.
-func (n *Node) removeEmptyCgroup(parent string) error {
-	tops, err := filepath.Glob("/sys/fs/cgroup/*" + parent)
+// removeEmptyCgroup removes pods' own groups from each hierarchy, as kubelet does. A group that something is left in stays, and shows as held.
+func (n *Node) removeEmptyCgroup(pattern string) error {
+	tops, err := filepath.Glob("/sys/fs/cgroup/*" + pattern)
 	if err != nil {
 		return err
 	}
-	for _, top := range append(tops, "/sys/fs/cgroup"+parent) {
+	unified, err := filepath.Glob("/sys/fs/cgroup" + pattern)
+	if err != nil {
+		return err
+	}
+	for _, top := range append(tops, unified...) {
 		os.Remove(top) // what is left is for Held to find
 	}
 	return nil
@@ -257,6 +261,8 @@ func (n *Node) RemoveAll(ctx context.Context) error {
 	for _, p := range pods {
 		errs = append(errs, n.Runtime.StopPodSandbox(ctx, p.Id), n.Runtime.RemovePodSandbox(ctx, p.Id))
 	}
+	// Kubelet's groups of pods that did not start.
+	errs = append(errs, n.removeEmptyCgroup(n.CgroupParent()+"/pod*"))
 	return errors.Join(errs...)
 }
 
