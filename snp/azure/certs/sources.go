@@ -92,7 +92,7 @@ func (t THIM) Chain(ctx context.Context, r *snp.Report) (Chain, error) {
 		at = DefaultTHIM
 	}
 	var answer []byte
-	err := t.Call.JSON(ctx, call.Question{Method: http.MethodGet, URL: at, Header: http.Header{"Metadata": {"true"}}}, &answer)
+	err := t.Call.JSON(ctx, call.Question{Method: http.MethodGet, URL: at, Header: http.Header{"Metadata": {"true"}}, Plain: true}, &answer)
 	var chain Chain
 	if err == nil {
 		chain, err = read(answer, r)

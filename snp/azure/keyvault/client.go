@@ -54,6 +54,25 @@ func (c *Client) Audience() string {
 	return AudienceVault
 }
 
+// azureHosts are where Azure's own key services live, in its public and sovereign clouds.
+var azureHosts = []string{
+	".vault.azure.net", ".managedhsm.azure.net", ".vault.azure.cn", ".managedhsm.azure.cn", ".vault.usgovcloudapi.net", ".managedhsm.usgovcloudapi.net",
+}
+
+// Host is the service's host, with its port where the endpoint has one.
+func (c *Client) Host() string { return c.host }
+
+// Azure says whether the endpoint is one of Azure's own, by its name: others must not be given an identity's token.
+func (c *Client) Azure() bool {
+	host := strings.ToLower((&url.URL{Host: c.host}).Hostname())
+	for _, suffix := range azureHosts {
+		if name, ok := strings.CutSuffix(host, suffix); ok && name != "" && !strings.Contains(name, ".") {
+			return true
+		}
+	}
+	return false
+}
+
 // keyName is a key's name, with a version or without.
 var keyName = regexp.MustCompile(`^[0-9a-zA-Z-]{1,127}(/[0-9a-zA-Z]{1,64})?$`)
 

@@ -112,6 +112,15 @@ func TestEndpoints(t *testing.T) {
 			t.Errorf("%s: got %+v, %v, want audience %s", endpoint, c, err, want)
 		}
 	}
+	for endpoint, want := range map[string]bool{
+		"v.vault.azure.net": true, "https://V.Vault.Azure.Net:443": true, "h.managedhsm.azure.net": true, "v.vault.usgovcloudapi.net": true,
+		"vault.azure.net": false, "a.b.vault.azure.net": false, "v.vault.azure.net.example": false, "evilvault.azure.net": false, "localhost:1": false,
+	} {
+		c, err := New(endpoint, nil, nil)
+		if err != nil || c.Azure() != want {
+			t.Errorf("%s: got %v, want %v", endpoint, err, want)
+		}
+	}
 	for _, endpoint := range []string{"", "http://vault.example", "https://vault.example/keys", "https://u:p@vault.example"} {
 		if _, err := New(endpoint, nil, nil); err == nil {
 			t.Errorf("%q was taken", endpoint)

@@ -69,7 +69,7 @@ type combined struct {
 func (a *Agent) Evidence(ctx context.Context, runtime []byte) (maa.Evidence, error) {
 	body := map[string]string{"runtime_data": base64.StdEncoding.EncodeToString(runtime)}
 	var answer combined
-	if err := a.call.JSON(ctx, call.Question{Method: http.MethodPost, URL: "http://agent/attest/combined", Body: body}, &answer); err != nil {
+	if err := a.call.JSON(ctx, call.Question{Method: http.MethodPost, URL: "http://agent/attest/combined", Body: body, Plain: true}, &answer); err != nil {
 		return maa.Evidence{}, fmt.Errorf("evidence: %w", err)
 	}
 	out := maa.Evidence{Report: answer.Evidence, Chain: answer.Endorsements}

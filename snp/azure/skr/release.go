@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,8 +41,10 @@ type Releaser struct {
 	Source   Source
 	Attester func(endpoint string) (*maa.Client, error)
 	Vault    func(endpoint string) (*keyvault.Client, error)
-	// Identity gets a bearer token for an audience, by the guest's managed or workload identity. Nil has none.
+	// Identity gets a bearer token for an audience, by the guest's managed or workload identity. Nil has none. Only Azure's own key services are shown that token, and
+	// those in Vaults: whoever asks for a key also says at which service.
 	Identity func(ctx context.Context, audience string) (string, error)
+	Vaults   []string         // hosts, with their port if it is not https's
 	Now      func() time.Time // nil: the clock
 
 	mu       sync.Mutex
@@ -106,10 +109,11 @@ func (r *Releaser) attest(ctx context.Context, endpoint string) (*attested, erro
 	r.mu.Lock()
 	a := r.attested[endpoint]
 	if a == nil || a.over(r.now()) {
-		a = &attested{ready: make(chan struct{})}
-		if r.attested == nil || len(r.attested) >= maxAttested {
-			r.attested = map[string]*attested{}
+		if err := r.makeRoom(); err != nil {
+			r.mu.Unlock()
+			return nil, err
 		}
+		a = &attested{ready: make(chan struct{})}
 		r.attested[endpoint] = a
 		// Whoever came first may leave; the others still want the answer.
 		go r.fill(context.WithoutCancel(ctx), a, endpoint)
@@ -121,6 +125,27 @@ func (r *Releaser) attest(ctx context.Context, endpoint string) (*attested, erro
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// makeRoom forgets attestations that are done when there are many. Those under way are bounded: each makes a key pair.
+func (r *Releaser) makeRoom() error {
+	if r.attested == nil {
+		r.attested = map[string]*attested{}
+	}
+	if len(r.attested) < maxAttested {
+		return nil
+	}
+	for endpoint, a := range r.attested {
+		select {
+		case <-a.ready:
+			delete(r.attested, endpoint)
+		default:
+		}
+	}
+	if len(r.attested) >= maxAttested {
+		return fmt.Errorf("attest: %d attestations are under way, want fewer at a time", len(r.attested))
+	}
+	return nil
 }
 
 // over says that an attestation has failed or its token ends.
@@ -178,6 +203,9 @@ func (r *Releaser) bearer(ctx context.Context, vault *keyvault.Client, given str
 	}
 	if r.Identity == nil {
 		return "", errors.New("release key: no access token was given, and this guest has no identity to get one with")
+	}
+	if !vault.Azure() && !slices.Contains(r.Vaults, vault.Host()) {
+		return "", fmt.Errorf("release key: %.128q is no key service of Azure's nor one that this guest is configured for, and is not shown its identity's token: bring an access token, or configure it", vault.Host())
 	}
 	token, err := r.Identity(ctx, vault.Audience())
 	if err != nil {

@@ -137,6 +137,7 @@ func (c *cloud) guest(t *testing.T, change func(*emulator.TEEParams)) *skr.Relea
 			return m, err
 		},
 		Vault:    c.keyService,
+		Vaults:   []string{strings.TrimPrefix(c.vaultURL, "https://")},
 		Identity: func(_ context.Context, audience string) (string, error) { return "for " + audience, nil },
 		Now:      func() time.Time { return time.Now().Add(time.Duration(c.now.Load()) * time.Second) },
 	}
@@ -223,6 +224,63 @@ func TestKeyIsRefused(t *testing.T) {
 				t.Errorf("%s: got %v, want %q in it", name, err, want)
 			}
 		}
+	}
+}
+
+// TestIdentityIsForAzureOnly names a key service of the caller's own: it must not see the identity's token.
+func TestIdentityIsForAzureOnly(t *testing.T) {
+	c := newCloud(t)
+	c.bring(t, hostData)
+	g := c.guest(t, nil)
+	g.Vaults = nil
+	var asked atomic.Int32
+	g.Identity = func(context.Context, string) (string, error) {
+		asked.Add(1)
+		return "for https://vault.azure.net", nil
+	}
+	if _, err := g.Release(t.Context(), c.request()); err == nil || asked.Load() != 0 || !strings.Contains(err.Error(), "not shown") {
+		t.Errorf("got %v after %d tokens", err, asked.Load())
+	}
+	q := c.request()
+	q.AccessToken = "for https://vault.azure.net" // the caller's own
+	if _, err := g.Release(t.Context(), q); err != nil {
+		t.Errorf("with the caller's own token: got %v", err)
+	}
+}
+
+// TestManyServices names more attestation services than are remembered, all of which keep us waiting.
+func TestManyServices(t *testing.T) {
+	c := newCloud(t)
+	c.bring(t, hostData)
+	g := c.guest(t, nil)
+	hold, ctx := make(chan struct{}), t.Context()
+	attester := g.Attester
+	g.Attester = func(endpoint string) (*maa.Client, error) {
+		if strings.HasPrefix(endpoint, "slow") {
+			<-hold
+			return nil, errors.New("gone")
+		}
+		return attester(endpoint)
+	}
+	var wg sync.WaitGroup
+	var refused atomic.Int32
+	for i := range 20 {
+		wg.Go(func() {
+			q := c.request()
+			q.MAA = "slow" + string(rune('a'+i))
+			if _, err := g.Release(ctx, q); err != nil && strings.Contains(err.Error(), "under way") {
+				if refused.Add(1) == 4 {
+					close(hold)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if refused.Load() != 4 {
+		t.Errorf("%d of 20 were refused, want 4", refused.Load())
+	}
+	if _, err := g.Release(ctx, c.request()); err != nil {
+		t.Errorf("afterwards: %v", err)
 	}
 }
 

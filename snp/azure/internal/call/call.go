@@ -12,6 +12,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -43,6 +44,8 @@ type Question struct {
 	URL    string
 	Header http.Header
 	Body   any
+	// Plain allows http to another machine: for services at addresses that never leave the host. Without it http is for loopback only.
+	Plain bool
 }
 
 // Error is a service's refusal.
@@ -69,6 +72,9 @@ func (c *Client) JSON(ctx context.Context, q Question, out any) error {
 	u, err := url.Parse(q.URL)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
 		return fmt.Errorf("ask %.128q: want an http or https URL", q.URL)
+	}
+	if u.Scheme == "http" && !q.Plain && !loopback(u.Hostname()) {
+		return fmt.Errorf("ask %.128q: want https: what is sent and answered would be anybody's to read and change", u.Host)
 	}
 	var body []byte
 	if q.Body != nil {
@@ -112,11 +118,7 @@ func (c *Client) once(ctx context.Context, q Question, u *url.URL, body []byte) 
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	client := c.HTTP
-	if client == nil {
-		client = http.DefaultClient
-	}
-	response, err := client.Do(r)
+	response, err := c.client().Do(r)
 	if err != nil {
 		return nil, 0, transport(u.Host, err)
 	}
@@ -132,6 +134,21 @@ func (c *Client) once(ctx context.Context, q Question, u *url.URL, body []byte) 
 		return nil, retryAfter(response.Header), refusal(u.Host, response.StatusCode, answer)
 	}
 	return answer, 0, nil
+}
+
+// client is the caller's, but for redirects: a service that sends us elsewhere, with our tokens, is none of those that were asked.
+func (c *Client) client() *http.Client {
+	client := http.Client{}
+	if c.HTTP != nil {
+		client = *c.HTTP
+	}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &client
+}
+
+func loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
 // transportError is a try that got no answer.

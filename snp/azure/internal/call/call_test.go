@@ -123,6 +123,32 @@ func TestAnswersThatAreNone(t *testing.T) {
 	}
 }
 
+// TestGoesNowhereElse asks services that redirect, and such that are asked in the clear.
+func TestGoesNowhereElse(t *testing.T) {
+	var elsewhere atomic.Int32
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Add(1) }))
+	defer other.Close()
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, status) }))
+		err := (&Client{HTTP: &http.Client{}}).JSON(t.Context(), Question{Method: "POST", URL: s.URL, Header: http.Header{"Authorization": {"Bearer token"}}, Body: "token"}, nil)
+		s.Close()
+		var refused *Error
+		if !errors.As(err, &refused) || refused.Status != status || elsewhere.Load() != 0 {
+			t.Errorf("%d: got %v, and %d questions went elsewhere", status, err, elsewhere.Load())
+		}
+	}
+	if err := new(Client).JSON(t.Context(), Question{Method: "GET", URL: "http://192.0.2.1/"}, nil); err == nil || !strings.Contains(err.Error(), "want https") {
+		t.Errorf("in the clear: got %v", err)
+	}
+	never := &silent{}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	err := (&Client{HTTP: &http.Client{Transport: never}}).JSON(ctx, Question{Method: "GET", URL: "http://169.254.169.254/", Plain: true}, nil)
+	if err == nil || never.asked.Load() != 1 {
+		t.Errorf("of the host's own service: got %v after %d questions", err, never.asked.Load())
+	}
+}
+
 // silent is a service that never answers.
 type silent struct{ asked atomic.Int32 }
 
