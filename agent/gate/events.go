@@ -115,6 +115,10 @@ func about(message string, in enforcer.Input) eventlog.Entry {
 	case enforcer.MountDeviceInput:
 		e.Target = in.Target
 		e.Digest, _ = hex.DecodeString(in.DeviceHash)
+	case enforcer.RWMountDeviceInput:
+		e.Target = in.Target
+	case enforcer.RWUnmountDeviceInput:
+		e.Target = in.UnmountTarget
 	case enforcer.MountOverlayInput:
 		e.Container, e.Target, e.Detail = in.ContainerID, in.Target, layerNames(in.LayerPaths)
 	case enforcer.ScratchMountInput:

@@ -40,15 +40,15 @@ var Rows = []Row{
 	{
 		Method: "grpc.AgentService/CreateContainer", Message: "CreateContainerRequest", Way: Decided,
 		Points: []enforcer.Point{
-			enforcer.PointMountDevice, enforcer.PointScratchMount, enforcer.PointMountOverlay, enforcer.PointCreateContainer,
-			enforcer.PointUnmountDevice, enforcer.PointScratchUnmount, enforcer.PointUnmountOverlay,
+			enforcer.PointMountDevice, enforcer.PointRWMountDevice, enforcer.PointScratchMount, enforcer.PointMountOverlay, enforcer.PointCreateContainer,
+			enforcer.PointUnmountDevice, enforcer.PointRWUnmountDevice, enforcer.PointScratchUnmount, enforcer.PointUnmountOverlay,
 		},
 	},
 	{Method: "grpc.AgentService/StartContainer", Message: "StartContainerRequest", Way: Form},
 	{
 		Method: "grpc.AgentService/RemoveContainer", Message: "RemoveContainerRequest", Way: Decided,
 		Points: []enforcer.Point{
-			enforcer.PointShutdownContainer, enforcer.PointUnmountOverlay, enforcer.PointScratchUnmount, enforcer.PointUnmountDevice,
+			enforcer.PointShutdownContainer, enforcer.PointUnmountOverlay, enforcer.PointScratchUnmount, enforcer.PointRWUnmountDevice, enforcer.PointUnmountDevice,
 		},
 	},
 	{Method: "grpc.AgentService/ExecProcess", Message: "ExecProcessRequest", Way: Decided, Points: []enforcer.Point{enforcer.PointExecInContainer}},
