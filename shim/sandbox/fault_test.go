@@ -257,6 +257,7 @@ func TestFaultsEndAllWaits(t *testing.T) {
 	}{
 		{"vm-crashes", func(b *bed, _ *Pod) { b.machine.die(errors.New("qemu crashed")) }, "qemu crashed"},
 		{"guest-powers-off", func(b *bed, _ *Pod) { b.machine.die(nil) }, "powered off"},
+		{"host-ends-it", func(_ *bed, p *Pod) { p.Lose(errors.New("a SIGKILL was refused")) }, "SIGKILL was refused"},
 		{"channel-cut", func(b *bed, _ *Pod) { b.machine.cut() }, errCut.Error()},
 		{"agent-hangs", func(b *bed, _ *Pod) {
 			b.agent.setBefore(func(ctx context.Context, _ string) error { return hang(ctx) })

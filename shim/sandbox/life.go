@@ -160,6 +160,9 @@ func (p *Pod) channelEnded() bool {
 	}
 }
 
+// Lose ends the pod's VM for a reason of the caller's, which all that waits for the guest is told. Stop still has to be called.
+func (p *Pod) Lose(why error) { p.lose(why) }
+
 // lose ends the pod's life: all that waits for the guest is told why, and the VM is stopped. Control group, network and directory stay for Stop.
 func (p *Pod) lose(why error) {
 	p.end(why)

@@ -94,11 +94,13 @@ func (s *Service) kill(ctx context.Context, r *taskapi.KillRequest) error {
 	}
 	fatal := r.Signal == uint32(unix.SIGKILL)
 	if fatal {
-		p.mu.Lock()
-		p.killed = true
-		p.mu.Unlock()
+		s.enforce(pod, p)
 	}
-	if err := pod.Signal(ctx, p.name, r.Signal, r.All && r.ExecID == ""); err != nil {
+	err = pod.Signal(ctx, p.name, r.Signal, r.All && r.ExecID == "")
+	if fatal && r.ExecID == "" {
+		err = s.overrule(pod, p, err)
+	}
+	if err != nil {
 		return err
 	}
 	if fatal && state == task.Status_CREATED {

@@ -103,15 +103,10 @@ func (s *Service) remove(ctx context.Context, c *container) error {
 		return nil
 	}
 	err = pod.Remove(ctx, c.id)
-	select {
-	case <-pod.Done():
-		return nil
-	default:
-	}
-	if errdefs.IsNotFound(err) {
+	if err == nil || over(pod) || errdefs.IsNotFound(err) {
 		return nil
 	}
-	return err
+	return s.overruleRemove(pod, c, err)
 }
 
 // forgetter is what a pod may do for an exec that nobody asks for any more.

@@ -23,6 +23,7 @@ type fakePod struct {
 	programs map[string]program
 	notes    []spec.Note
 	createIn func(ctx context.Context) error // runs in Create
+	refuse   func(what string) error         // the answer to "signal" and "remove"
 
 	life context.Context
 	die  context.CancelCauseFunc
@@ -146,6 +147,11 @@ func (f *fakePod) Wait(ctx context.Context, name sandbox.Process) (sandbox.Exit,
 }
 
 func (f *fakePod) Signal(_ context.Context, name sandbox.Process, signal uint32, all bool) error {
+	if f.refuse != nil {
+		if err := f.refuse("signal"); err != nil {
+			return err
+		}
+	}
 	p, err := f.find(name)
 	if err != nil {
 		return err
@@ -224,6 +230,9 @@ func (f *fakePod) Update(_ context.Context, id string, r *specs.LinuxResources) 
 
 func (f *fakePod) Remove(_ context.Context, id string) error {
 	f.note("remove " + id)
+	if f.refuse != nil {
+		return f.refuse("remove")
+	}
 	return nil
 }
 
@@ -231,6 +240,7 @@ func (f *fakePod) OOM() <-chan string    { return f.oom }
 func (f *fakePod) Done() <-chan struct{} { return f.life.Done() }
 func (f *fakePod) Err() error            { return context.Cause(f.life) }
 func (f *fakePod) PID() int              { return 4711 }
+func (f *fakePod) Lose(why error)        { f.die(why) }
 
 func (f *fakePod) Stop(context.Context) error {
 	f.note("stop")
@@ -250,6 +260,20 @@ var programs = map[string]program{
 		case <-ctx.Done():
 			return 255
 		}
+	},
+	// flood writes more than anybody reads, and ends with its signal all the same.
+	"flood": func(ctx context.Context, p *fakeProcess) uint32 {
+		go func() { _, _ = p.outW.Write(make([]byte, 1<<20)) }()
+		select {
+		case s := <-p.signals:
+			return 128 + s
+		case <-ctx.Done():
+			return 255
+		}
+	},
+	"deaf": func(ctx context.Context, _ *fakeProcess) uint32 {
+		<-ctx.Done()
+		return 255
 	},
 	"cat": func(_ context.Context, p *fakeProcess) uint32 {
 		if _, err := io.Copy(p.outW, struct{ io.Reader }{p.in}); err != nil {

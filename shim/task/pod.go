@@ -33,6 +33,8 @@ type Pod interface {
 	OOM() <-chan string
 	Done() <-chan struct{}
 	Err() error
+	// Lose ends the machine for a reason, as if it had crashed.
+	Lose(why error)
 	Stop(ctx context.Context) error
 	PID() int
 }

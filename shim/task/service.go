@@ -31,6 +31,8 @@ type Service struct {
 	end  context.CancelFunc
 	work sync.WaitGroup
 
+	killTimeout time.Duration
+
 	mu         sync.Mutex
 	pod        Pod
 	containers map[string]*container
@@ -51,13 +53,14 @@ type container struct {
 	cancel context.CancelCauseFunc
 	failed bool
 
-	mu    sync.Mutex
-	execs map[string]*process
+	mu       sync.Mutex
+	execs    map[string]*process
+	removing bool // its removal from the guest failed once
 }
 
 // New makes a service without a pod.
 func New(ctx context.Context, c Config) *Service {
-	s := &Service{config: c, events: newQueue(c.Send), containers: map[string]*container{}}
+	s := &Service{config: c, events: newQueue(c.Send), containers: map[string]*container{}, killTimeout: killTimeout}
 	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	return s
 }

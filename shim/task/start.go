@@ -20,6 +20,9 @@ import (
 // drainTimeout is how long an exit waits for a reader of its output that takes nothing. It is told after that; what is left still goes out until the process is deleted.
 const drainTimeout = 10 * time.Second
 
+// drainLimit is how long an exit waits for the output in all: a guest that never ends it, a byte at a time, does not keep a process from having ended.
+const drainLimit = time.Minute
+
 var running = []task.Status{task.Status_RUNNING, task.Status_PAUSED}
 
 // Exec adds a process to a container. It runs at Start.
@@ -164,7 +167,7 @@ func (s *Service) watch(pod Pod, c *container, p *process) {
 	if exit.Err != nil {
 		p.log(s.life).WithError(exit.Err).Warn("process was lost with its machine")
 	}
-	copying.drain(s.life, drainTimeout)
+	copying.drain(s.life, drainTimeout, drainLimit)
 	if p.name.Exec == "" {
 		s.awaitExecs(c)
 	}

@@ -230,8 +230,10 @@ func copyStreams(ctx context.Context, work *sync.WaitGroup, pod Pod, p *process)
 	return c
 }
 
-// drain waits for the end of output. A reader that takes nothing for stall holds nobody up any longer.
-func (c *copies) drain(ctx context.Context, stall time.Duration) {
+// drain waits for the end of output, at most for limit. A reader that takes nothing for stall holds nobody up any longer.
+func (c *copies) drain(ctx context.Context, stall, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	for taken := c.taken(); ; {
 		slow := time.NewTimer(stall)
 		select {

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -154,7 +155,7 @@ func TestSlowReader(t *testing.T) {
 func TestStalledReaderDoesNotHoldExit(t *testing.T) {
 	st := &streams{stdout: &output{w: io.Discard}, stderr: &output{w: io.Discard}}
 	c := &copies{streams: st, out: make(chan struct{})}
-	c.drain(t.Context(), time.Millisecond) // returns though out stays open
+	c.drain(t.Context(), time.Millisecond, time.Minute) // returns though out stays open
 }
 
 func TestFileOutput(t *testing.T) {
@@ -280,4 +281,20 @@ func TestStdinWaitsForStart(t *testing.T) {
 	if got := w.wait("c", ""); got != 0 {
 		t.Errorf("status got %d, want 0", got)
 	}
+}
+
+// A guest that goes on writing after its process has ended does not put off the word of that.
+func TestDrainHasLimit(t *testing.T) {
+	c := &copies{streams: &streams{stdout: &output{w: io.Discard}, stderr: &output{w: io.Discard}}, out: make(chan struct{})}
+	ctx, cancel := context.WithCancel(t.Context())
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		for ctx.Err() == nil {
+			_, _ = c.streams.stdout.Write([]byte{0})
+			runtime.Gosched()
+		}
+	})
+	c.drain(t.Context(), 10*time.Millisecond, 100*time.Millisecond)
+	cancel()
+	writer.Wait()
 }
