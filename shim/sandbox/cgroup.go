@@ -47,6 +47,22 @@ func cgroupDirs(path string) ([]string, error) {
 	return dirs, nil
 }
 
+// vacant refuses a control group that is there with processes in it: they are somebody else's. An empty one is what was to be made.
+func vacant(dirs []string) error {
+	for _, dir := range dirs {
+		text, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENODEV):
+		case err != nil:
+			return fmt.Errorf("processes of control group: %w", err)
+		case len(strings.Fields(string(text))) > 0:
+			n := len(strings.Fields(string(text)))
+			return fault(errdefs.ErrAlreadyExists, "control group %q: got %d processes in it, want none before the pod", dir, n)
+		}
+	}
+	return nil
+}
+
 // makeCgroup makes the group that cgroupDirs names. No limit is set on it: the VM's size is the limit, and the group above it is the orchestrator's.
 func makeCgroup(path string) error {
 	path, err := cgroupPath(path)

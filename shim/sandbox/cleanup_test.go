@@ -234,10 +234,18 @@ func TestRealCgroup(t *testing.T) {
 	if err := makeCgroup(path); err != nil {
 		t.Fatal(err)
 	}
+	if err := vacant(dirs); err != nil {
+		t.Errorf("an empty group: %v", err)
+	}
 	pid, ended := sleeper(t)
 	for _, dir := range dirs {
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o600); err != nil {
 			t.Errorf("join %s: %v", dir, err)
+		}
+	}
+	for _, dir := range dirs {
+		if err := vacant([]string{dir}); !errdefs.IsAlreadyExists(err) {
+			t.Errorf("%s with a process in it: got %v, want it refused", dir, err)
 		}
 	}
 	if err := removeCgroups(testContext(t), dirs); err != nil {
@@ -248,6 +256,30 @@ func TestRealCgroup(t *testing.T) {
 		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: got %v, want it gone", dir, err)
 		}
+	}
+}
+
+// TestForeignCgroup: processes that are in the control group already are not the pod's, and are not killed at its end.
+func TestForeignCgroup(t *testing.T) {
+	b := newBed(t)
+	pid, ended := sleeper(t)
+	procs := filepath.Join(b.groups, podID, "cgroup.procs")
+	if err := os.Mkdir(filepath.Dir(procs), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(procs, []byte(strconv.Itoa(pid)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := start(testContext(t), b.config, b.host); !errdefs.IsAlreadyExists(err) {
+		t.Errorf("start: got %v, want AlreadyExists", err)
+	}
+	select {
+	case <-ended:
+		t.Error("the process was killed")
+	default:
+	}
+	if _, err := os.Lstat(procs); err != nil {
+		t.Error(err)
 	}
 }
 

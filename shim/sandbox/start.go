@@ -161,6 +161,9 @@ func (p *Pod) joinCgroup() error {
 	if err != nil || len(dirs) == 0 {
 		return err
 	}
+	if err := vacant(dirs); err != nil { // before they are written down: what is in those is killed in the end
+		return err
+	}
 	p.state.Cgroups = dirs
 	if err := p.state.write(p.config.Dir); err != nil {
 		return err
