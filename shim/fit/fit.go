@@ -19,9 +19,11 @@ type Policy struct {
 	known      bool
 	dropping   bool // the agent drops variables that no rule allows
 	containers []*containerRule
+	why        string // for the note that it is not fitted to; "" where there is none
 
 	mu       sync.Mutex
 	patterns map[string]*pattern
+	compiled int // the cost of patterns
 }
 
 // Known says whether the policy was understood.
@@ -43,6 +45,9 @@ func (p *Policy) of(roots []string) []*containerRule {
 // Fit changes a container's specification to what the policy has for a container of these layers. Where several containers have them, the one counts that needs the
 // least: the agent narrows its own choice by what arrives.
 func (p *Policy) Fit(s *specs.Spec, roots []string) []Note {
+	if p.why != "" {
+		return []Note{{Field: "Policy", What: "not fitted to", Why: p.why}}
+	}
 	best := p.best(s, roots)
 	if best == nil {
 		return nil

@@ -204,12 +204,19 @@ func (r *reader) policy() *Policy {
 	if newer(newestFramework, version) {
 		r.platform = nil // nobody wrote any before 0.5.0
 	}
+	if why := tooCostly(append(r.containers[:len(r.containers):len(r.containers)], r.platform...)...); why != "" {
+		return &Policy{why: why}
+	}
 	p := &Policy{known: true, dropping: r.dropping, patterns: map[string]*pattern{}}
+	rules := 0
 	for _, c := range r.containers {
 		if len(r.platform) == 0 {
 			p.containers = append(p.containers, c)
 		}
 		for _, rule := range r.platform {
+			if rules += 1 + len(c.env) + len(rule.env) + len(c.mounts) + len(rule.mounts); rules > maxRules {
+				return &Policy{why: tooWide}
+			}
 			variant := *c
 			variant.env = append(c.env[:len(c.env):len(c.env)], rule.env...)
 			variant.mounts = append(c.mounts[:len(c.mounts):len(c.mounts)], rule.mounts...)

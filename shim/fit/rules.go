@@ -38,7 +38,7 @@ type mountRule struct {
 // pattern is an expression that holds for a whole string, as the enforcer takes it; nil re matches nothing.
 type pattern struct{ re *regexp.Regexp }
 
-// pattern compiles an expression once. One that is not valid by itself could step out of the group.
+// pattern compiles an expression when it is first needed, and keeps it while there is room. One that is not valid by itself could step out of the group.
 func (p *Policy) pattern(text string) *pattern {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -46,10 +46,15 @@ func (p *Policy) pattern(text string) *pattern {
 		return c
 	}
 	c := &pattern{}
-	if _, err := syntax.Parse(text, syntax.Perl); err == nil {
-		c.re, _ = regexp.Compile("^(?:" + text + ")$")
+	cost := patternCost(text)
+	if _, err := syntax.Parse(text, syntax.Perl); err == nil && cost <= maxPattern {
+		// The second branch matches nothing. With it the expression is not compiled for one pass, whose tables grow with the square of its size.
+		c.re, _ = regexp.Compile("^(?:" + text + `)$|\z.`)
 	}
-	p.patterns[text] = c
+	if p.compiled+cost < maxCompiled {
+		p.compiled += 1 + cost
+		p.patterns[text] = c
+	}
 	return c
 }
 
