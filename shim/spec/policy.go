@@ -2,11 +2,13 @@ package spec
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"unicode/utf8"
 
@@ -26,6 +28,9 @@ const MaxPolicy = 4<<20 - 4<<10
 
 // maxInitdata bounds the compressed document, in bytes. Annotations of Kubernetes end at 256 KiB; with `ctr run` they do not.
 const maxInitdata = 8 << 20
+
+// maxUnpacked bounds the document that it unpacks to, in bytes. The agent takes larger ones from its disk; here each pod's is in the memory of the host.
+const maxUnpacked = 8 << 20
 
 // Carried is a pod's policy as its annotations bring it.
 type Carried struct {
@@ -110,7 +115,10 @@ func readInitdata(value string) (Carried, error) {
 	if err != nil {
 		return Carried{}, err
 	}
-	// The reader of disks has all bounds and checks; the annotation is what a disk has behind its header.
+	if err := checkUnpacked(packed); err != nil {
+		return Carried{}, err
+	}
+	// The reader of disks has all other bounds and checks; the annotation is what a disk has behind its header.
 	disk := binary.LittleEndian.AppendUint64([]byte("initdata"), uint64(len(packed)))
 	disk = append(disk, packed...)
 	doc, err := initdata.Read(bytes.NewReader(disk), int64(len(disk)))
@@ -122,6 +130,19 @@ func readInitdata(value string) (Carried, error) {
 		return Carried{}, fmt.Errorf("the document has no %s", initdata.PolicyKey)
 	}
 	return Carried{Carrier: boot.CarrierInitdata, Policy: []byte(policy), Initdata: doc.Raw, HostData: doc.HostData()}, nil
+}
+
+// checkUnpacked unpacks a document and keeps nothing of it. What is not gzip is left to the reader of disks.
+func checkUnpacked(packed []byte) error {
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil
+	}
+	z.Multistream(false)
+	if n, _ := io.Copy(io.Discard, io.LimitReader(z, maxUnpacked+1)); n > maxUnpacked {
+		return fmt.Errorf("unpacked document: got more than %d bytes, want at most %d", maxUnpacked, maxUnpacked)
+	}
+	return nil
 }
 
 // decode reads standard base64, with line breaks as tools wrap it, and says no more about it than its size: policies may hold what nobody else should read.

@@ -104,7 +104,8 @@ func TestPolicyOfRefuses(t *testing.T) {
 		"not-gzip":        {map[string]string{spec.AnnotationInitdata: base(doc.Raw)}, "gzip"},
 		"two-members":     {map[string]string{spec.AnnotationInitdata: packed(t, doc.Raw, doc.Raw)}, "after its end"},
 		"no-policy":       {map[string]string{spec.AnnotationInitdata: packed(t, bare.Raw)}, "no policy.rego"},
-		"bomb":            {map[string]string{spec.AnnotationInitdata: packed(t, make([]byte, initdata.MaxUnpacked+1))}, "unpacked size"},
+		"bomb":            {map[string]string{spec.AnnotationInitdata: packed(t, make([]byte, initdata.MaxUnpacked+1))}, "unpacked document: got more than 8388608 bytes, want at most 8388608"},
+		"large":           {map[string]string{spec.AnnotationInitdata: packed(t, append(doc.Raw, make([]byte, 8<<20)...))}, "8388608"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
