@@ -73,12 +73,37 @@ func (s *Set) VM(pid, vcpus, memoryMiB int) {
 
 // Request counts one call to the agent. Method is the call's name, with or without its service before a slash.
 func (s *Set) Request(method string, code codes.Code, took time.Duration) {
-	s.requests.WithLabelValues(word(path.Base(method)), code.String()).Observe(took.Seconds())
+	s.requests.WithLabelValues(word(path.Base(method)), codeName(code)).Observe(took.Seconds())
 }
 
-// Refusal counts one request that the policy refused at an enforcement point. The agent names the point, and the agent's word is a guest's: a point that has not
-// the form of one counts as "other".
-func (s *Set) Refusal(point string) { s.refusals.WithLabelValues(word(point)).Inc() }
+// Refusal counts one request that the policy refused at an enforcement point. The agent names the point, and the agent's word is a guest's: one that is not of the
+// policy contract counts as "other".
+func (s *Set) Refusal(point string) {
+	if !points[point] {
+		point = other
+	}
+	s.refusals.WithLabelValues(point).Inc()
+}
+
+// other is the label of what is none of a closed set: a guest that answers with ever new words must not make ever new series.
+const other = "other"
+
+// points are the enforcement points of the policy contract, section 2.2. The enforcer itself is no part of a shim.
+var points = map[string]bool{
+	"mount_device": true, "rw_mount_device": true, "mount_blockdev": true, "mount_overlay": true, "mount_cims": true, "registry_changes": true,
+	"create_container": true, "unmount_device": true, "rw_unmount_device": true, "unmount_blockdev": true, "unmount_overlay": true,
+	"exec_in_container": true, "exec_external": true, "shutdown_container": true, "signal_container_process": true, "plan9_mount": true,
+	"plan9_unmount": true, "get_properties": true, "dump_stacks": true, "runtime_logging": true, "load_fragment": true, "scratch_mount": true,
+	"scratch_unmount": true, "log_provider": true, "load_transparency_trust_list": true, "host_network": true,
+}
+
+// codeName is the name of a status code that gRPC has.
+func codeName(c codes.Code) string {
+	if c > codes.Unauthenticated { // the last
+		return other
+	}
+	return c.String()
+}
 
 // streams are the calls that last as long as a process does: their time says nothing.
 var streams = map[string]bool{"WaitProcess": true, "ReadStdout": true, "ReadStderr": true, "WriteStdin": true, "GetOOMEvent": true}
@@ -111,11 +136,11 @@ func code(ctx context.Context, resp *ttrpc.Response, err error) codes.Code {
 func word(s string) string {
 	for _, c := range []byte(s) {
 		if c != '_' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
-			return "other"
+			return other
 		}
 	}
 	if s == "" || len(s) > 40 {
-		return "other"
+		return other
 	}
 	return s
 }

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/cloister-cc/cloister/agent/api"
+	"github.com/cloister-cc/cloister/enforcer"
 	"github.com/cloister-cc/cloister/shim/metrics"
 )
 
@@ -212,6 +213,44 @@ func TestLabelsComeFromClosedSets(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantLines(t, text(t, families), `cloister_shim_refusals_total{point="exec_in_container"} 1`, `cloister_shim_refusals_total{point="other"} 3`)
+}
+
+// TestGuestCannotGrowLabels: what a guest answers with makes no new series.
+func TestGuestCannotGrowLabels(t *testing.T) {
+	s := metrics.New()
+	for i := range 2000 {
+		s.Refusal("point_" + string([]byte{'a' + byte(i/676), 'a' + byte(i/26%26), 'a' + byte(i%26)}))
+		s.Request("CreateContainer", codes.Code(i), time.Millisecond)
+	}
+	families, err := s.Families()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := text(t, families)
+	if len(got) > 32<<10 {
+		t.Errorf("got %d bytes of text, want at most 32 KiB", len(got))
+	}
+	wantLines(t, got,
+		`cloister_shim_refusals_total{point="other"} 2000`,
+		`cloister_shim_agent_request_duration_seconds_count{code="Unauthenticated",rpc="CreateContainer"} 1`,
+		`cloister_shim_agent_request_duration_seconds_count{code="other",rpc="CreateContainer"} 1983`)
+}
+
+// TestEveryPointHasItsName: the list of the package is the enforcer's.
+func TestEveryPointHasItsName(t *testing.T) {
+	s := metrics.New()
+	points := enforcer.Points()
+	for _, p := range points {
+		s.Refusal(string(p.Point))
+	}
+	families, err := s.Families()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := text(t, families)
+	for _, p := range points {
+		wantLines(t, got, `cloister_shim_refusals_total{point="`+string(p.Point)+`"} 1`)
+	}
 }
 
 // agent refuses every create, and answers no wait.
