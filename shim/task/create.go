@@ -67,7 +67,7 @@ func (s *Service) reserve(ctx context.Context, r *taskapi.CreateTaskRequest) (co
 	c := &container{
 		id: r.ID, bundle: r.Bundle, ready: make(chan struct{}), cancel: cancel, execs: map[string]*process{},
 		init:   newProcess(sandbox.Process{Container: r.ID}, stdio{r.Stdin, r.Stdout, r.Stderr, r.Terminal}),
-		record: Record{Sandbox: s.config.Sandbox, Dir: s.stateDir()},
+		record: s.config.Record(),
 	}
 	s.containers[r.ID] = c
 	return ctx, c, nil

@@ -45,6 +45,7 @@ type Config struct {
 	Sandbox   string // the id that the pod's containers are grouped by
 	Bundle    string // the directory of that id's bundle
 	Node      node.Config
+	Metrics   string // path of the socket with the pod's metrics, which is not served here; "" for none
 
 	// Boot starts the pod. Rootfs reads what a container's root is made of from containerd's mounts.
 	Boot   func(ctx context.Context, c sandbox.Config) (Pod, error)

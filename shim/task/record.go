@@ -15,16 +15,22 @@ const recordName = "cloister.json"
 
 // Record is what outlives the shim process of one container.
 type Record struct {
-	Sandbox string     `json:"sandbox"`        // id of the pod
-	Dir     string     `json:"dir"`            // the pod's state directory
-	PID     int        `json:"pid"`            // what containerd was told
-	Exit    *ExitState `json:"exit,omitempty"` // of the first process, once it ended
+	Sandbox string     `json:"sandbox"`           // id of the pod
+	Dir     string     `json:"dir"`               // the pod's state directory
+	PID     int        `json:"pid"`               // what containerd was told
+	Metrics string     `json:"metrics,omitempty"` // path of the socket with the pod's metrics
+	Exit    *ExitState `json:"exit,omitempty"`    // of the first process, once it ended
 }
 
 // ExitState is how the first process ended.
 type ExitState struct {
 	Status uint32    `json:"status"`
 	At     time.Time `json:"at"`
+}
+
+// Record is what is known of a container before there is anything of it.
+func (c *Config) Record() Record {
+	return Record{Sandbox: c.Sandbox, Dir: StateDir(c.Node.StateDir, c.Namespace, c.Sandbox), Metrics: c.Metrics}
 }
 
 // StateDir is a pod's state directory below a node's. Neither containerd's namespaces nor its ids have a plus sign.

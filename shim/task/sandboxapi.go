@@ -77,7 +77,7 @@ func (v sandboxService) CreateSandbox(_ context.Context, r *sandboxapi.CreateSan
 	if v.s.api != nil || v.s.pod != nil {
 		return nil, wire(fail(errdefs.ErrAlreadyExists, "sandbox %.128q: is there already", r.SandboxID))
 	}
-	if err := WriteRecord(r.BundlePath, Record{Sandbox: r.SandboxID, Dir: v.s.stateDir()}); err != nil {
+	if err := WriteRecord(r.BundlePath, v.s.config.Record()); err != nil {
 		return nil, wire(err)
 	}
 	a := &apiPod{spec: oci, netns: r.NetnsPath, bundle: r.BundlePath, created: make(chan struct{}), ended: make(chan struct{})}
@@ -128,7 +128,9 @@ func (v sandboxService) StartSandbox(ctx context.Context, r *sandboxapi.StartSan
 	if err != nil {
 		return nil, wire(err)
 	}
-	if err := WriteRecord(a.bundle, Record{Sandbox: r.SandboxID, Dir: v.s.stateDir(), PID: pod.PID()}); err != nil {
+	record := v.s.config.Record()
+	record.PID = pod.PID()
+	if err := WriteRecord(a.bundle, record); err != nil {
 		return nil, wire(errors.Join(err, v.s.stopPod(ctx)))
 	}
 	a.begun = begun

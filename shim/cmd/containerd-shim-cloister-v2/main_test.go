@@ -340,6 +340,72 @@ func TestDelete(t *testing.T) {
 	}
 }
 
+// What a shim leaves that is killed: the sockets go with the pod's own container, and not while it lives.
+func TestDeleteRemovesSockets(t *testing.T) {
+	dir, env := newBundle(t, nil)
+	config := fmt.Sprintf("state_dir = %q\nmetrics_dir = %q\n", filepath.Join(dir, "pods"), filepath.Join(dir, "metrics"))
+	if err := os.WriteFile(filepath.Join(dir, "node.toml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := call(t, dir, env, bootstrap(t, dir, "c", nil), "-namespace", "ns", "-id", "c", "-address", dir, "start")
+	if err != nil {
+		t.Fatal(err)
+	}
+	result := &bootapi.BootstrapResult{}
+	if err := proto.Unmarshal([]byte(out), result); err != nil {
+		t.Fatal(err)
+	}
+	connected, err := taskv3.NewTTRPCTaskClient(dial(t, result.Address)).Connect(t.Context(), &taskv3.ConnectRequest{ID: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sockets := []string{strings.TrimPrefix(result.Address, "unix://"), filepath.Join(dir, "metrics", "c.sock")}
+	for _, path := range sockets {
+		awaitFile(t, path)
+	}
+	remove := func() {
+		t.Helper()
+		// The node's configuration is not named to `delete` where the runtime's options name it.
+		if _, err := call(t, dir, nil, nil, "-namespace", "ns", "-id", "c", "-address", dir, "-bundle", dir, "delete"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	remove()
+	for _, path := range sockets {
+		if _, err := os.Lstat(path); err != nil {
+			t.Errorf("socket of a shim that lives: %v", err)
+		}
+	}
+	if err := unix.Kill(int(connected.ShimPid), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	awaitGone(t, int(connected.ShimPid))
+	remove()
+	for _, path := range sockets {
+		if _, err := os.Lstat(path); !os.IsNotExist(err) {
+			t.Errorf("socket of a shim that was killed: got %v, want none", err)
+		}
+	}
+}
+
+func awaitFile(t *testing.T, path string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		if _, err := os.Lstat(path); err == nil {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			t.Fatalf("%s: is not there", path)
+		}
+	}
+}
+
 func TestInfo(t *testing.T) {
 	dir, env := newBundle(t, nil)
 	out, err := call(t, dir, env, nil, "-info")

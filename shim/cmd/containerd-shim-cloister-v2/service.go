@@ -74,11 +74,19 @@ func newService(ctx context.Context, end shutdown.Service) (*task.Service, error
 		return nil, err
 	}
 	pod := os.Getenv(sandboxEnv)
-	watched := watch(ctx, config.MetricsDir, pod)
-	service := task.New(ctx, task.Config{
+	served := task.Config{
 		Namespace: namespace, Sandbox: pod, Bundle: bundle, Node: config,
-		Boot: watched.boot, Rootfs: rootfs.Read, Send: publisher.send, Exit: end.Shutdown,
-	})
+		Rootfs: rootfs.Read, Send: publisher.send, Exit: end.Shutdown,
+	}
+	if config.MetricsDir != "" {
+		served.Metrics = metrics.Path(config.MetricsDir, pod)
+	}
+	if err := task.WriteRecord(bundle, served.Record()); err != nil { // before the socket is made, for a later `delete`
+		return nil, err
+	}
+	watched := watch(ctx, served.Metrics)
+	served.Boot = watched.boot
+	service := task.New(ctx, served)
 	end.RegisterCallback(func(ctx context.Context) error {
 		err := errors.Join(service.Close(ctx), publisher.client.Close())
 		watched.end()
@@ -131,10 +139,10 @@ type watched struct {
 	served chan struct{}
 }
 
-// watch serves the pod's metrics below dir; without one nothing is counted.
-func watch(ctx context.Context, dir, pod string) *watched {
+// watch serves the pod's metrics on a socket; without one nothing is counted.
+func watch(ctx context.Context, socket string) *watched {
 	w := &watched{cancel: func() {}, served: make(chan struct{})}
-	if dir == "" {
+	if socket == "" {
 		close(w.served)
 		return w
 	}
@@ -142,7 +150,7 @@ func watch(ctx context.Context, dir, pod string) *watched {
 	ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	go func() {
 		defer close(w.served)
-		if err := w.set.Serve(ctx, metrics.Path(dir, pod)); err != nil {
+		if err := w.set.Serve(ctx, socket); err != nil {
 			log.G(ctx).WithError(err).Error("serve metrics")
 		}
 	}()

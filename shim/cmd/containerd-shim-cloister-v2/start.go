@@ -32,6 +32,9 @@ const sandboxAnnotation = "io.kubernetes.cri.sandbox-id"
 // sandboxEnv names the pod to the serving process.
 const sandboxEnv = "CLOISTER_SANDBOX"
 
+// addressFile is the file in the bundle with the address of the shim's socket.
+const addressFile = "address"
+
 // bodyFile is the file in the bundle with a node configuration that came with the runtime's options as a text.
 const bodyFile = "cloister-node.toml"
 
@@ -58,12 +61,16 @@ func (m manager) Start(ctx context.Context, params *bootapi.BootstrapParams) (*b
 	if result.Address, err = shim.CreateSocketAddress(ctx, root, params.GetContainerdGrpcAddress(), pod, false); err != nil {
 		return nil, err
 	}
+	// containerd's shims leave the address here, from where it is removed at their end; `delete` does it for one that was killed.
+	if err := os.WriteFile(addressFile, []byte(result.Address), 0o600); err != nil {
+		return nil, err
+	}
 	socket, err := listen(result.Address)
 	if err != nil || socket == nil {
 		return result, err
 	}
 	defer socket.Close()
-	if err := m.serve(ctx, params, pod, socket, result.Address); err != nil {
+	if err := m.serve(ctx, params, pod, socket); err != nil {
 		_ = shim.RemoveSocket(result.Address)
 		return nil, err
 	}
@@ -128,7 +135,7 @@ func closeKeeping(l *net.UnixListener) {
 }
 
 // serve runs this binary again as the serving process, in the bundle, with the socket as descriptor 3.
-func (m manager) serve(ctx context.Context, params *bootapi.BootstrapParams, pod string, socket *os.File, address string) error {
+func (m manager) serve(ctx context.Context, params *bootapi.BootstrapParams, pod string, socket *os.File) error {
 	namespace, err := namespaces.NamespaceRequired(ctx)
 	if err != nil {
 		return err
@@ -150,10 +157,6 @@ func (m manager) serve(ctx context.Context, params *bootapi.BootstrapParams, pod
 	cmd.Env = append(cmd.Env, env...)
 	cmd.ExtraFiles = []*os.File{socket}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// containerd's shims leave the address here, from where it is removed at their end.
-	if err := os.WriteFile("address", []byte(address), 0o600); err != nil {
-		return err
-	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the serving process: %w", err)
 	}

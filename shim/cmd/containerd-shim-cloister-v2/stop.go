@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"net"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/api/types"
@@ -39,8 +43,14 @@ func (manager) Stop(ctx context.Context, id string) (shim.StopStatus, error) {
 		bundle = opts.BundlePath
 	}
 	record, err := task.ReadRecord(bundle)
-	if err != nil || record == nil {
-		return status, err // nothing was made for it
+	if err != nil {
+		return status, err
+	}
+	if record == nil { // nothing was made for it but, perhaps, the shim's socket
+		if pod, err := groupOf(filepath.Join(bundle, "config.json"), id); err == nil && pod == id {
+			removeSockets(bundle, "")
+		}
+		return status, nil
 	}
 	status.Pid = record.PID
 	if record.Exit != nil {
@@ -51,7 +61,41 @@ func (manager) Stop(ctx context.Context, id string) (shim.StopStatus, error) {
 	if err := cleanUp(ctx, record.Dir, id == record.Sandbox); err != nil {
 		fmt.Fprintf(os.Stderr, "clean up pod %q: %s\n", record.Sandbox, err) // containerd logs it
 	}
+	if id == record.Sandbox {
+		removeSockets(bundle, record.Metrics)
+	}
 	return status, nil
+}
+
+// removeSockets removes the socket files that a shim which was killed left: its own, which the bundle names, and that of its metrics.
+func removeSockets(bundle, metrics string) {
+	paths := []string{metrics}
+	if address, err := shim.ReadAddress(filepath.Join(bundle, addressFile)); err == nil {
+		if path, ok := strings.CutPrefix(address, "unix://"); ok && filepath.IsAbs(path) {
+			paths = append(paths, path)
+		}
+	}
+	for _, path := range paths {
+		if !abandoned(path) {
+			continue
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			fmt.Fprintf(os.Stderr, "clean up: %s\n", err)
+		}
+	}
+}
+
+// abandoned tells whether a path is a socket that nobody listens on.
+func abandoned(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != fs.ModeSocket {
+		return false
+	}
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return errors.Is(err, unix.ECONNREFUSED)
 }
 
 // cleanUp cleans up after the pod's shim if that is gone. For the pod's own container it waits for its end: it was told to go.
