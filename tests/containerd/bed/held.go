@@ -67,6 +67,10 @@ func (n *Node) AwaitHeld(ctx context.Context, before Held) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
+		// As kubelet's housekeeping does: a start that was given up may have made its pod's group after the pod went.
+		if err := n.removeEmptyCgroup(n.CgroupParent() + "/pod*"); err != nil {
+			return err
+		}
 		now, err := n.Held(context.WithoutCancel(ctx))
 		if err != nil {
 			return err
