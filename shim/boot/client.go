@@ -33,7 +33,7 @@ type Client struct {
 func NewClient(conn net.Conn, opts ...ttrpc.ClientOpts) *Client {
 	c := &Client{done: make(chan struct{})}
 	ended := ttrpc.WithOnClose(func() { c.once.Do(func() { close(c.done) }) })
-	c.ttrpc = ttrpc.NewClient(conn, append(slices.Clone(opts), ended)...)
+	c.ttrpc = ttrpc.NewClient(conn, append(slices.Clone(opts), bounded(), ended)...)
 	c.AgentServiceService = api.NewAgentServiceClient(c.ttrpc)
 	c.Health = api.NewHealthClient(c.ttrpc)
 	c.Cloister = api.NewAgentClient(c.ttrpc)

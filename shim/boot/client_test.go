@@ -71,6 +71,15 @@ func (a *fakeAgent) CloseStdin(context.Context, *api.CloseStdinRequest) (*emptyp
 // serve serves the agent on a unix socket and returns a way to connect to it.
 func (a *fakeAgent) serve(t *testing.T) func() net.Conn {
 	t.Helper()
+	return serveAgent(t, a)
+}
+
+func serveAgent(t *testing.T, a interface {
+	api.AgentServiceService
+	api.HealthService
+},
+) func() net.Conn {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "agent.sock")
 	listener, err := net.Listen("unix", path)
 	if err != nil {

@@ -9,6 +9,38 @@ import (
 	"github.com/cloister-cc/cloister/agent/api"
 )
 
+// FuzzMetrics: whatever a guest answers becomes figures that can be sent on and are not much larger than the answer.
+func FuzzMetrics(f *testing.F) {
+	for _, r := range []*api.StatsContainerResponse{
+		{},
+		{CgroupStats: &api.CgroupStats{
+			CpuStats:     &api.CpuStats{CpuUsage: &api.CpuUsage{TotalUsage: 7000}},
+			MemoryStats:  &api.MemoryStats{Usage: &api.MemoryData{Usage: 1}, Stats: map[string]uint64{"anon": 1}},
+			BlkioStats:   &api.BlkioStats{IoServiceBytesRecursive: []*api.BlkioStatsEntry{{Major: 1, Op: "Read", Value: 1 << 63}, {Major: 1, Op: "Read", Value: 1 << 63}}},
+			HugetlbStats: map[string]*api.HugetlbStats{"2MB": {Usage: 1}},
+		}, NetworkStats: []*api.NetworkStats{{Name: "eth0", RxBytes: 1}}},
+	} {
+		message, err := proto.Marshal(r)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(message)
+	}
+	f.Fuzz(func(t *testing.T, message []byte) {
+		r := &api.StatsContainerResponse{}
+		if proto.Unmarshal(message, r) != nil {
+			return
+		}
+		out, err := proto.Marshal(metrics(r))
+		if err != nil {
+			t.Fatalf("figures cannot be sent on: %v", err)
+		}
+		if want := 1024 + 16*len(message); len(out) > want {
+			t.Errorf("figures of %d bytes: got %d bytes, want at most %d", len(message), len(out), want)
+		}
+	})
+}
+
 func TestMetrics(t *testing.T) {
 	got := metrics(&api.StatsContainerResponse{
 		CgroupStats: &api.CgroupStats{
