@@ -29,11 +29,12 @@ import (
 // settings are the command line.
 type settings struct {
 	root, socket, containerd, config, metrics string
-	conversions                               int
+	conversions, entries, inlineMiB           int
 }
 
-func newCommand() *cobra.Command {
-	var s settings
+func newCommand() *cobra.Command { return new(settings).command() }
+
+func (s *settings) command() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cloister-snapshotter",
 		Short: "Unpack images for containerd into layer disks with dm-verity",
@@ -47,13 +48,33 @@ configuration says which file system layers get (layer_format) and where the soc
 	cmd.Flags().StringVar(&s.containerd, "containerd", "/run/containerd/containerd.sock", "containerd's socket, whose content store has the blobs")
 	cmd.Flags().StringVar(&s.config, "config", "", "the node's configuration (default "+node.Path+", which need not be there)")
 	cmd.Flags().StringVar(&s.metrics, "metrics", "", "Unix socket to answer GET /metrics on (default: none)")
-	cmd.Flags().IntVar(&s.conversions, "conversions", 0, "layers converted at a time, some 30 MiB of memory each; 0: one a processor, at most 4")
+	cmd.Flags().IntVar(&s.conversions, "conversions", 0,
+		"layers converted at a time; usual ones take some 30 MiB of memory each, hostile ones what the limits below say; 0: one a processor, at most 4")
+	cmd.Flags().IntVar(&s.entries, "layer-entries", 300_000,
+		"entries a layer may have; a layer of 300,000 takes up to 2.5 GiB of memory as ext4, about in proportion to the number")
+	cmd.Flags().IntVar(&s.inlineMiB, "layer-inline-mib", 128,
+		"MiB of inodes, names and small files a layer may have as EROFS; 128 take up to 0.8 GiB of memory")
 	return cmd
 }
 
-func (s settings) serve(ctx context.Context) error {
+// limits bound layers, which are the work of strangers: the converter keeps what it knows of each entry in memory until the layer ends.
+func (s *settings) limits() (layer.Limits, error) {
+	if s.entries < 1 {
+		return layer.Limits{}, fmt.Errorf("--layer-entries: got %d, want at least 1", s.entries)
+	}
+	if s.inlineMiB < 1 {
+		return layer.Limits{}, fmt.Errorf("--layer-inline-mib: got %d, want at least 1", s.inlineMiB)
+	}
+	return layer.Limits{Entries: s.entries, Inline: int64(s.inlineMiB) << 20}, nil
+}
+
+func (s *settings) serve(ctx context.Context) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(layer.GCPercent)
+	}
+	limits, err := s.limits()
+	if err != nil {
+		return err
 	}
 	log, err := zap.NewProduction()
 	if err != nil {
@@ -74,7 +95,8 @@ func (s settings) serve(ctx context.Context) error {
 	defer conn.Close()
 	numbers := prometheus.NewRegistry()
 	sn, err := snapshotter.New(ctx, snapshotter.Config{
-		Root: s.root, Content: proxy.NewContentStore(conn), Format: formatOf(c.LayerFormat), Conversions: s.conversions, Log: log, Metrics: numbers,
+		Root: s.root, Content: proxy.NewContentStore(conn), Format: formatOf(c.LayerFormat), Conversions: s.conversions, Limits: limits,
+		Log: log, Metrics: numbers,
 	})
 	if err != nil {
 		return err

@@ -118,12 +118,33 @@ func TestServeRefused(t *testing.T) {
 		{[]string{"--root", dir + "/root", "--socket", "s.sock"}, "absolute"},
 		{[]string{"--root", dir + "/root", "--socket", file}, "already"},
 		{[]string{"--root", dir + "/root", "--config", dir + "/none.toml"}, "none.toml"},
+		{[]string{"--root", dir + "/root", "--layer-entries", "0"}, "--layer-entries: got 0"},
+		{[]string{"--root", dir + "/root", "--layer-inline-mib", "-1"}, "--layer-inline-mib: got -1"},
 		{[]string{"extra"}, "extra"},
 	} {
 		cmd := newCommand()
 		cmd.SetArgs(c.args)
 		if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%q: got %v, want an error with %q", c.args, err, c.says)
+		}
+	}
+}
+
+// TestLimits: layers are the work of strangers, and the daemon's memory is the node's.
+func TestLimits(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want layer.Limits
+	}{
+		{nil, layer.Limits{Entries: 300_000, Inline: 128 << 20}},
+		{[]string{"--layer-entries", "1000000", "--layer-inline-mib", "1024"}, layer.Limits{Entries: 1_000_000, Inline: 1 << 30}},
+	} {
+		var s settings
+		if err := s.command().ParseFlags(c.args); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.limits(); err != nil || got != c.want {
+			t.Errorf("%q: got %+v, %v, want %+v", c.args, got, err, c.want)
 		}
 	}
 }
