@@ -30,7 +30,9 @@ type child struct {
 	args       []string
 	inherited  []*os.File // from descriptor 3 on
 	detached   bool
-	user       int      // 0: ours
+	network    bool // QEMU opens sockets of the host's network itself
+	user       int  // 0: ours
+	group      int
 	cgroups    []string // directories
 	lockMemory bool
 }
@@ -39,22 +41,16 @@ type child struct {
 // memory for ever. That signal is bound to the *thread* that forked, so that thread is kept until the child is gone.
 func spawn(c child) (*process, error) {
 	p := &process{done: make(chan struct{})}
-	cmd := exec.Command(Program, c.args...)
-	cmd.Dir = "/"
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
-	cmd.Stderr = &p.stderr
-	cmd.ExtraFiles = c.inherited
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if !c.detached {
-		cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
-	}
-	if c.user != 0 {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(c.user), Gid: uint32(c.user)}
-	}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		cmd := p.command(c)
+		cmd.SysProcAttr.Cloneflags = c.namespaces()
 		err := startIn(cmd, c.cgroups)
+		if errors.Is(err, unix.EPERM) { // whoever may not make namespaces has a QEMU that may do no more than they may
+			cmd = p.command(c)
+			err = startIn(cmd, c.cgroups)
+		}
 		if err == nil {
 			p.pid = cmd.Process.Pid
 		}
@@ -73,6 +69,32 @@ func spawn(c child) (*process, error) {
 		return nil, errors.Join(fmt.Errorf("limit %s: %w", Program, err), killed)
 	}
 	return p, nil
+}
+
+// command is QEMU's, not yet started: one that failed to start cannot be started again.
+func (p *process) command(c child) *exec.Cmd {
+	cmd := exec.Command(Program, c.args...)
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
+	cmd.Stderr = &p.stderr
+	cmd.ExtraFiles = c.inherited
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if !c.detached {
+		cmd.SysProcAttr.Pdeathsig = unix.SIGKILL
+	}
+	if c.user != 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(c.user), Gid: uint32(c.group)}
+	}
+	return cmd
+}
+
+// namespaces are those that QEMU has for itself. Its taps, its vhost device and the sockets of its ports come to it as descriptors of ours, so it needs no
+// network: a guest that takes QEMU over finds there neither the node's abstract sockets nor its addresses.
+func (c *child) namespaces() uintptr {
+	if c.network {
+		return unix.CLONE_NEWIPC
+	}
+	return unix.CLONE_NEWIPC | unix.CLONE_NEWNET
 }
 
 // kill ends the whole group. A group that is gone already is what was wanted.

@@ -4,7 +4,7 @@
 // of a socket pair, so no other process can drive it. It dies with the process that started it.
 //
 // Each file it works on comes to it as an open descriptor, and the sockets of its ports are made for it, so it can run as a user who may open none of
-// them, in control groups it was born into. What is left of its own to open are the devices of KVM and the firmware that is installed with it.
+// them, in control groups it was born into, and in network and IPC namespaces of its own, where there is nothing. What is left of its own to open are the devices of KVM and the firmware that is installed with it.
 package qemu
 
 import (
@@ -80,7 +80,8 @@ func start(ctx context.Context, c vm.Config) (*VM, error) {
 		return nil, err
 	}
 	p, err := spawn(child{
-		args: arguments(c, l.fds), inherited: l.inherited, detached: c.Detached, user: c.User, cgroups: c.Cgroups, lockMemory: c.TEE == vm.TEESNP,
+		args: arguments(c, l.fds), inherited: l.inherited, detached: c.Detached, network: c.Network, user: c.User, group: c.User, cgroups: c.Cgroups,
+		lockMemory: c.TEE == vm.TEESNP,
 	})
 	l.close()
 	if err != nil {
