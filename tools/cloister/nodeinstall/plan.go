@@ -248,16 +248,22 @@ func (p *Plan) importLine(o Options, t *tree) error {
 	if err != nil {
 		return err
 	}
-	backup := o.Containerd + ".before-cloister"
+	if _, err := resolve(p.root, o.Containerd); err != nil {
+		return err
+	}
+	backup, err := p.backupName(o.Containerd)
+	if err != nil {
+		return err
+	}
 	c := Change{
 		Action: Update, Path: o.Containerd, Note: "backup: " + backup,
 		Diff: []string{fmt.Sprintf("+ imports = [%q] # added by cloister node install", t.dropIn)},
 	}
 	c.do = func(r *record) error {
-		if err := replaceFile(filepath.Join(p.root, backup), t.main.text, info.Mode().Perm()); err != nil {
+		if err := p.keepBackup(backup, t.main.text, info); err != nil {
 			return err
 		}
-		if err := replaceFile(full, text, info.Mode().Perm()); err != nil {
+		if err := editFile(p.root, o.Containerd, text); err != nil {
 			return err
 		}
 		r.put(entry{Path: o.Containerd, Kind: kindEdit, SHA256: digest(text), Backup: backup})

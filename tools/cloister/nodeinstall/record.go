@@ -140,16 +140,21 @@ func replaceWith(path string, in io.Reader, mode fs.FileMode) (err error) {
 			os.Remove(f.Name())
 		}
 	}()
-	if _, err = io.Copy(f, in); err != nil {
+	return placeFile(f, in, path, func() error { return f.Chmod(mode) })
+}
+
+// placeFile fills a temporary file and renames it to path. own gives it its mode, and its owner if that is not us.
+func placeFile(f *os.File, in io.Reader, path string, own func() error) error {
+	if _, err := io.Copy(f, in); err != nil {
 		return err
 	}
-	if err = f.Chmod(mode); err != nil {
+	if err := own(); err != nil {
 		return err
 	}
-	if err = f.Sync(); err != nil {
+	if err := f.Sync(); err != nil {
 		return err
 	}
-	if err = f.Close(); err != nil {
+	if err := f.Close(); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)

@@ -87,15 +87,10 @@ func (u *uninstall) link(e entry) (Change, error) {
 
 // edit takes the import out of containerd's main file: the line is known by its mark, so changes elsewhere in the file are no hindrance.
 func (u *uninstall) edit(e entry) (Change, error) {
-	full := filepath.Join(u.root, e.Path)
-	text, err := os.ReadFile(full)
+	text, err := os.ReadFile(filepath.Join(u.root, e.Path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return Change{Action: Same, Path: e.Path, Note: "gone already"}, nil
 	}
-	if err != nil {
-		return Change{}, err
-	}
-	info, err := os.Stat(full)
 	if err != nil {
 		return Change{}, err
 	}
@@ -108,7 +103,7 @@ func (u *uninstall) edit(e entry) (Change, error) {
 	if u.dry {
 		return c, nil
 	}
-	if err := replaceFile(full, []byte(strings.Join(slices.Delete(lines, at, at+1), "")), info.Mode().Perm()); err != nil {
+	if err := editFile(u.root, e.Path, []byte(strings.Join(slices.Delete(lines, at, at+1), ""))); err != nil {
 		return Change{}, err
 	}
 	if digest(text) == e.SHA256 { // nothing else was changed, so the backup says nothing new
