@@ -36,6 +36,8 @@ type container struct {
 	layers  []boot.Layer
 	scratch *scratch
 
+	oomAt time.Time // of the last out-of-memory event; of listen alone
+
 	// Guarded by Pod.mu.
 	phase  phase
 	order  int // of its creation

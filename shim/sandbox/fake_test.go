@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,6 +47,7 @@ type fakeAgent struct {
 	requests   []any
 	containers map[string]map[string]*fakeProcess // by container and exec id
 	ooms       chan string
+	oomFlood   atomic.Pointer[string] // a container that GetOOMEvent names each time
 }
 
 type fakeProcess struct {
@@ -314,6 +316,9 @@ func (a *fakeAgent) UpdateContainer(ctx context.Context, r *api.UpdateContainerR
 func (a *fakeAgent) GetOOMEvent(ctx context.Context, r *api.GetOOMEventRequest) (*api.OOMEvent, error) {
 	if err := a.enter(ctx, "GetOOMEvent", r); err != nil {
 		return nil, err
+	}
+	if id := a.oomFlood.Load(); id != nil {
+		return &api.OOMEvent{ContainerId: *id}, nil
 	}
 	select {
 	case id := <-a.ooms:

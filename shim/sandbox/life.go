@@ -22,6 +22,10 @@ const (
 	vmMoment = time.Second
 	// stopTimeout bounds the end of a VM that is lost.
 	stopTimeout = 30 * time.Second
+	// oomPause lies between two out-of-memory events of one container at least: more of them say no more.
+	oomPause = time.Second
+	// oomMoment is how long the guest is not asked for the next event after one that says nothing, which it could tell without end.
+	oomMoment = 50 * time.Millisecond
 )
 
 // call asks the agent one thing, with the node's limit of time, and ends with the pod's life. A call without an answer in time has the agent looked at.
@@ -174,6 +178,18 @@ func (p *Pod) lose(why error) {
 	}
 }
 
+// pause waits, and tells whether the pod lives after that.
+func (p *Pod) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-p.life.Done():
+		return false
+	}
+}
+
 // listen hands out the guest's out-of-memory events until the pod's life ends.
 func (p *Pod) listen(ctx context.Context) {
 	p.loops.Go(func() {
@@ -186,9 +202,15 @@ func (p *Pod) listen(ctx context.Context) {
 				}
 				return
 			}
-			if _, err := p.find(event.ContainerId); err != nil {
-				continue // removed meanwhile, or a word of the guest's own
+			ct, err := p.find(event.ContainerId)
+			now := time.Now()
+			if err != nil || now.Sub(ct.oomAt) < oomPause { // removed meanwhile, or a word of the guest's own; told just now
+				if !p.pause(oomMoment) {
+					return
+				}
+				continue
 			}
+			ct.oomAt = now
 			select {
 			case p.oom <- event.ContainerId:
 			case <-p.life.Done():

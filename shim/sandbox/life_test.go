@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -312,6 +313,39 @@ func TestOOM(t *testing.T) {
 		}
 	case <-testContext(t).Done():
 		t.Fatal("no event")
+	}
+}
+
+// A guest that tells of a container without end is heard once a second, and asked not much more often.
+func TestOOMFlood(t *testing.T) {
+	b := newBed(t)
+	p := b.start(t)
+	running(t, p, webID)
+	id := webID
+	b.agent.oomFlood.Store(&id)
+	b.agent.ooms <- webID // ends the call that waits
+	var at []time.Time
+	for range 2 {
+		select {
+		case <-p.OOM():
+			at = append(at, time.Now())
+		case <-testContext(t).Done():
+			t.Fatal("no event")
+		}
+	}
+	if got, want := at[1].Sub(at[0]), oomPause-oomPause/10; got < want {
+		t.Errorf("second event: got it after %v, want %v at least", got, want)
+	}
+	b.agent.mu.Lock()
+	defer b.agent.mu.Unlock()
+	asked := 0
+	for _, call := range b.agent.calls {
+		if call == "GetOOMEvent" {
+			asked++
+		}
+	}
+	if want := 2*int(oomPause/oomMoment) + 10; asked > want {
+		t.Errorf("calls: got %d, want at most %d", asked, want)
 	}
 }
 

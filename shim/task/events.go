@@ -2,6 +2,7 @@ package task
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -81,9 +82,14 @@ func newQueue(send func(context.Context, string, Event) error) *queue {
 	return q
 }
 
-// push never blocks.
+// push never blocks. What the guest can cause without end waits once: the out-of-memory event of a container, and the same note. Exits and all else are as many
+// as the calls and processes that they tell of.
 func (q *queue) push(e Event) {
 	q.mu.Lock()
+	if repeats(e) && slices.ContainsFunc(q.waiting, func(w Event) bool { return proto.Equal(w, e) }) {
+		q.mu.Unlock()
+		return
+	}
 	if len(q.waiting) == 0 && !q.busy {
 		q.idle = make(chan struct{})
 	}
@@ -93,6 +99,15 @@ func (q *queue) push(e Event) {
 	case q.wake <- struct{}{}:
 	default:
 	}
+}
+
+// repeats tells whether an event says nothing more when it is told twice.
+func repeats(e Event) bool {
+	switch e.(type) {
+	case *events.TaskOOM, *structpb.Struct:
+		return true
+	}
+	return false
 }
 
 func (q *queue) run(ctx context.Context) {

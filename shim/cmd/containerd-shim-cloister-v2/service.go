@@ -53,6 +53,7 @@ func registerService() {
 }
 
 func newService(ctx context.Context, end shutdown.Service) (*task.Service, error) {
+	quieten()
 	config, err := node.Load("")
 	if err != nil {
 		return nil, err
