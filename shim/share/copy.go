@@ -84,14 +84,14 @@ func (v *volume) sendFile(ctx context.Context, f *os.File, r *api.CopyFileReques
 		return err
 	}
 	if !st.Mode().IsRegular() || st.Size() > staging.MaxBytes {
-		return fmt.Errorf("%q: want a file of at most %d bytes", f.Name(), int64(staging.MaxBytes))
+		return fmt.Errorf("%q: want a file of at most %d bytes", path.Base(f.Name()), int64(staging.MaxBytes))
 	}
 	r.FileSize = st.Size()
 	buffer := make([]byte, min(chunk, st.Size()))
 	for {
 		n, err := io.ReadFull(f, buffer[:min(int64(len(buffer)), r.FileSize-r.Offset)])
 		if err != nil {
-			return fmt.Errorf("%q: %w", f.Name(), errors.Join(errChanged, err))
+			return fmt.Errorf("%q: %w", path.Base(f.Name()), errors.Join(errChanged, err))
 		}
 		r.Data = buffer[:n]
 		if err := v.call(ctx, r); err != nil {
@@ -105,7 +105,7 @@ func (v *volume) sendFile(ctx context.Context, f *os.File, r *api.CopyFileReques
 
 // bringFile copies a mount that is one file: it is not watched, for Kubernetes does not refresh those either.
 func (v *volume) bringFile(ctx context.Context) error {
-	f, err := os.OpenFile(v.mount.Source, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	f, err := openSource(v.mount.Source, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return err
 	}

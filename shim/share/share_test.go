@@ -400,6 +400,27 @@ func TestAddRefuses(t *testing.T) {
 	}
 }
 
+// TestAddFollowsNoLinkToVolume: whoever can put a link in the place of a directory above a volume does not choose what the guest is given.
+func TestAddFollowsNoLinkToVolume(t *testing.T) {
+	g := newGuest(t)
+	s, _ := newSet(t, g)
+	secret := filepath.Dir(file(t, "of the host"))
+	dir := t.TempDir()
+	if err := os.Symlink(filepath.Dir(secret), filepath.Join(dir, "pods")); err != nil {
+		t.Fatal(err)
+	}
+	directory := filepath.Join(dir, "pods", filepath.Base(secret))
+	for _, source := range []string{directory, filepath.Join(directory, "file")} {
+		m := specs.Mount{Destination: "/etc/config", Source: source}
+		if _, err := s.Add(t.Context(), "web", m); err == nil || !strings.Contains(err.Error(), "leads through a link") {
+			t.Errorf("%q: got %v, want that its path leads through a link", source, err)
+		}
+	}
+	if n := g.requests(); n != 0 {
+		t.Errorf("got %d requests, want none", n)
+	}
+}
+
 func TestAddTooMuchInAll(t *testing.T) {
 	s, _ := newSet(t, newGuest(t))
 	half := filepath.Join(t.TempDir(), "half")

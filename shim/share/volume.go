@@ -64,11 +64,11 @@ func (v *volume) error(err error) error {
 func (v *volume) bring(ctx context.Context) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	st, err := os.Lstat(v.mount.Source)
+	isDir, err := v.isDir()
 	if err != nil {
 		return err
 	}
-	if !st.IsDir() {
+	if !isDir {
 		return v.bringFile(ctx)
 	}
 	if v.sent == nil {
@@ -90,11 +90,39 @@ func (v *volume) bring(ctx context.Context) error {
 	return err
 }
 
+// isDir says whether the mount is of a directory.
+func (v *volume) isDir() (bool, error) {
+	f, err := openSource(v.mount.Source, unix.O_PATH|unix.O_NOFOLLOW)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	return err == nil && st.IsDir(), err
+}
+
+// openSource opens what a mount names, and follows no link on the way there. Containerd has resolved the path: a link that is in it now was put there since.
+func openSource(source string, flags int) (*os.File, error) {
+	fd, err := unix.Openat2(unix.AT_FDCWD, source, &unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS})
+	switch {
+	case errors.Is(err, unix.ELOOP):
+		return nil, fmt.Errorf("the path %q leads through a link", source)
+	case err != nil:
+		return nil, &os.PathError{Op: "open", Path: source, Err: err}
+	}
+	return os.NewFile(uintptr(fd), source), nil
+}
+
 // attempts is how often a directory is read anew when it changes under the reader.
 const attempts = 5
 
 func (v *volume) bringDir(ctx context.Context) error {
-	root, err := os.OpenRoot(v.mount.Source)
+	dir, err := openSource(v.mount.Source, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	root, err := os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
 	if err != nil {
 		return err
 	}
