@@ -26,6 +26,9 @@ const (
 	stateNotReady = "SANDBOX_NOTREADY"
 )
 
+// answerGrace is how long the last answer may take to be written.
+const answerGrace = time.Second
+
 // sandboxService serves containerd.runtime.sandbox.v1: the pod has no container of its own then.
 type sandboxService struct{ s *Service }
 
@@ -247,7 +250,8 @@ func (v sandboxService) ShutdownSandbox(ctx context.Context, r *sandboxapi.Shutd
 	s.exiting, s.api = true, nil
 	s.mu.Unlock()
 	if first {
-		s.exitAfter(ctx)
+		// ttrpc tells when it has taken the answer, not when that is written, and containerd takes a connection that ends first for a failure to remove the pod.
+		context.AfterFunc(ctx, func() { time.AfterFunc(answerGrace, s.config.Exit) })
 	}
 	return &sandboxapi.ShutdownSandboxResponse{}, nil
 }

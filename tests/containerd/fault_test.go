@@ -33,8 +33,9 @@ func victims(t *testing.T, n *node, handler string) (victim, other *pod) {
 func wantLost(n *node, victim, other *pod) {
 	n.t.Helper()
 	err := await(n.ctx, "containerd to know that the pod is gone", func() (bool, error) {
+		// With the sandbox API containerd's question fails until it has noticed that the shim is gone; kubelet asks again, too.
 		status, err := n.Runtime.PodSandboxStatus(n.ctx, victim.ID, false)
-		return status.GetStatus().GetState() == cri.PodSandboxState_SANDBOX_NOTREADY, err
+		return err == nil && status.GetStatus().GetState() == cri.PodSandboxState_SANDBOX_NOTREADY, nil
 	})
 	if err != nil {
 		n.t.Error(err)
