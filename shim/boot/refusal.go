@@ -70,6 +70,8 @@ func nextStep(r Refusal) string {
 	switch {
 	case r.Request == "SetPolicyRequest" && strings.Contains(r.Sentence, "already bound"):
 		return "a VM keeps the policy it was launched for; boot another VM for another policy"
+	case r.Request == "SetPolicyRequest" && strings.Contains(r.Sentence, "no SEV-SNP report device"):
+		return "the guest has no report device, so it can bind no policy: launch with SNP, or with the emulated processor and a guest image built with --dev"
 	case r.Request == "SetPolicyRequest":
 		return "the VM was launched for another policy: launch with the policy whose SHA-256 is its HOST_DATA"
 	}

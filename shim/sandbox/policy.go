@@ -15,8 +15,8 @@ import (
 // maxPolicy is the longest policy a node's file may hold: what one request to the agent takes, in bytes.
 const maxPolicy = 4 << 20
 
-var errNoPolicy = fault(errdefs.ErrFailedPrecondition, "the pod has no policy: set its annotation %s (`cloister policy generate` writes it), "+
-	"or have the node's operator set default_policy", spec.AnnotationPolicy)
+var errNoPolicy = fault(errdefs.ErrFailedPrecondition, "the pod has no policy: `cloister policy generate -f POD --annotate policy` writes one into it; "+
+	"or have the node's operator set default_policy")
 
 // carried is the pod's policy: that of its annotations, or the node's default for pods without one.
 func carried(annotations map[string]string, n *node.Config) (spec.Carried, error) {

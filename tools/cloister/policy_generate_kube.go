@@ -44,7 +44,7 @@ type kubeFlags struct {
 
 // addKubeFlags declares the flags of Kubernetes documents.
 func (k *kubeFlags) addKubeFlags(f *pflag.FlagSet) {
-	f.StringVar(&k.target, "target", "", "with -f: who starts the pods: run (cloister run) or cluster (default run for a file that is one Pod, else cluster)")
+	f.StringVar(&k.target, "target", "", "with -f: who starts the pods: run (cloister run) or cluster (default run for a file that is one Pod, unless a flag that only a cluster has is given; else cluster)")
 	f.StringVar(&k.namespace, "namespace", "", "with -f: namespace of documents that name none")
 	f.StringArrayVar(&k.configMaps, "config-map", nil, "with -f: file with ConfigMaps, Secrets and ServiceAccounts that the pods use; may be given again")
 	f.StringArrayVar(&k.workloads, "workload", nil, "with -f: only this one of the file, as KIND/NAME; may be given again")

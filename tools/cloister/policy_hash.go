@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 
 	"github.com/spf13/cobra"
 
@@ -121,6 +122,9 @@ func (r *hashResult) print(w io.Writer) error {
 	return err
 }
 
+// packageClause is what every policy has.
+var packageClause = regexp.MustCompile(`(?m)^[ \t]*package[ \t]`)
+
 // suspicious says why the digest may not be the one the user wants.
 func suspicious(raw []byte, asText bool) string {
 	_, encoded := base64Policy(raw)
@@ -137,6 +141,8 @@ func suspicious(raw []byte, asText bool) string {
 		return "the file looks like a policy in base64; its text's digest is printed with --base64"
 	case bytes.HasPrefix(raw, []byte("\xef\xbb\xbf")):
 		return "the file starts with a byte order mark, which is part of the digest"
+	case !packageClause.Match(raw):
+		return "the file has no package clause, so it is no policy; the digest is of its bytes all the same"
 	}
 	return ""
 }

@@ -35,7 +35,7 @@ func TestPolicyHashForms(t *testing.T) {
 			}
 		})
 	}
-	for _, c := range []struct{ stdin, want string }{{encoded, "--base64"}, {"", "empty"}, {"\xef\xbb\xbf" + text, "byte order mark"}} {
+	for _, c := range []struct{ stdin, want string }{{encoded, "--base64"}, {"", "empty"}, {"\xef\xbb\xbf" + text, "byte order mark"}, {"kind: Pod\n", "no policy"}} {
 		if _, stderr, err := policyCommand(t, c.stdin, "hash", "-"); err != nil || !strings.Contains(stderr, c.want) {
 			t.Errorf("%q: got warning %q, %v, want %q", c.stdin, stderr, err, c.want)
 		}

@@ -98,7 +98,7 @@ func (d *demo) runPod(ctx context.Context) error {
 
 // exec runs a command that must end with 0.
 func (d *demo) exec(ctx context.Context, args ...string) (string, error) {
-	d.out.command("kubectl exec demo -c client --", fmt.Sprintf("%q", args))
+	d.out.command("[CRI ExecSync, as kubectl exec] demo/client:", fmt.Sprintf("%q", args))
 	out, errOut, code, err := d.pod.ExecSync(ctx, "client", args...)
 	d.out.theirs(out + errOut)
 	if err == nil && code != 0 {
@@ -124,7 +124,7 @@ func (d *demo) fetch(ctx context.Context) error {
 }
 
 func (d *demo) forward(ctx context.Context) error {
-	d.out.command("kubectl port-forward demo :8080")
+	d.out.command("[CRI PortForward, as kubectl port-forward] demo :8080")
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	addr, err := d.pod.Forward(ctx, 8080)
@@ -149,7 +149,7 @@ func (d *demo) forward(ctx context.Context) error {
 }
 
 func (d *demo) terminal(ctx context.Context) error {
-	d.out.command("kubectl exec -it demo -c client -- /usr/bin/sh")
+	d.out.command("[CRI Exec, as kubectl exec -it] demo/client: /usr/bin/sh")
 	var out bytes.Buffer
 	code, err := d.pod.Exec(ctx, "client", bed.Streams{Stdin: strings.NewReader("id -un; exit 6\n"), Stdout: &out, TTY: true}, "/usr/bin/sh")
 	d.out.theirs(out.String())
@@ -160,7 +160,7 @@ func (d *demo) terminal(ctx context.Context) error {
 }
 
 func (d *demo) execOther(ctx context.Context) error {
-	d.out.command("kubectl exec demo -c client -- /usr/bin/id")
+	d.out.command("[CRI ExecSync, as kubectl exec] demo/client: /usr/bin/id")
 	_, _, _, err := d.pod.ExecSync(ctx, "client", "/usr/bin/id")
 	return d.refused(err, "exec_in_container")
 }
