@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
@@ -127,13 +128,25 @@ func Parse(data []byte) (Config, error) {
 	d := toml.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil {
-		var strict *toml.StrictMissingError
-		if errors.As(err, &strict) {
-			return Config{}, fmt.Errorf("unknown key: %s", strict.String())
-		}
-		return Config{}, err
+		return Config{}, oneLine(err)
 	}
 	return c, c.Validate()
+}
+
+// oneLine is a reader's error for people: its first fault, with the line of the file.
+func oneLine(err error) error {
+	var strict *toml.StrictMissingError
+	if errors.As(err, &strict) && len(strict.Errors) > 0 {
+		first := strict.Errors[0]
+		row, _ := first.Position()
+		return fmt.Errorf("line %d: unknown key %q (cloister node check)", row, strings.Join(first.Key(), "."))
+	}
+	var wrong *toml.DecodeError
+	if errors.As(err, &wrong) {
+		row, _ := wrong.Position()
+		return fmt.Errorf("line %d: %w", row, wrong)
+	}
+	return err
 }
 
 // Validate reports the first value that no node can have.

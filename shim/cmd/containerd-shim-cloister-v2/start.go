@@ -211,8 +211,10 @@ func nodeEnv(params *bootapi.BootstrapParams) ([]string, error) {
 			return nil, err
 		}
 	}
+	// What the serving process says of a wrong file only the node's log has; what is said here, whoever starts the pod.
 	if path == "" {
-		return nil, nil
+		_, err := node.Load("")
+		return nil, err
 	}
 	if _, err := node.Load(path); err != nil {
 		return nil, err
