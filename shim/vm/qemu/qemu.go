@@ -4,7 +4,8 @@
 // of a socket pair, so no other process can drive it. It dies with the process that started it.
 //
 // Each file it works on comes to it as an open descriptor, and the sockets of its ports are made for it, so it can run as a user who may open none of
-// them, in control groups it was born into, and in network and IPC namespaces of its own, where there is nothing. What is left of its own to open are the devices of KVM and the firmware that is installed with it.
+// them, in control groups it was born into, and in network and IPC namespaces of its own, where there is nothing. What
+// is left of its own to open are the devices of KVM and the firmware that is installed with it.
 package qemu
 
 import (

@@ -79,7 +79,7 @@ func TestFiles(t *testing.T) {
 	want(t, empty.network(ctx), Fail, "modprobe tun")
 	want(t, empty.cgroups(ctx), Fail, "/sys/fs/cgroup")
 	want(t, empty.policy(ctx), OK, "refused")
-	want(t, empty.user(ctx), Warn, "vmm_user")
+	want(t, empty.user(ctx), Warn, "vmm_user", "is root", "not from files", "1900000000")
 
 	full := host(t, map[string]string{
 		"/dev/kvm": "", "/dev/net/tun": "", "/dev/vhost-vsock": "", "/ovmf.fd": "", "/default.rego": "", "/etc/passwd": "root:x:0:0::/:/bin/sh\nqemu:x:64055:1::/:/bin/false\n",
@@ -97,7 +97,7 @@ func TestFiles(t *testing.T) {
 	full.Node.VMMUser = 64055
 	want(t, full.user(ctx), Note, "the account qemu")
 	full.Node.VMMUser = 64056
-	want(t, full.user(ctx), OK)
+	want(t, full.user(ctx), OK, "every other pod")
 	full.Node.DefaultPolicy = "/default.rego"
 	want(t, full.policy(ctx), Warn, "outside of trials")
 	full.Node.DefaultPolicy = "/gone.rego"

@@ -27,20 +27,26 @@ func digest(path string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
+// FreeUser is a number for QEMU's user that nobody has by default: above the ranges of accounts, of systemd's dynamic users and containers, and of
+// subordinate ids. (64055, which looks as free, is Debian's libvirt-qemu.)
+const FreeUser = 1900000000
+
 // user says whether QEMU runs as somebody who owns nothing.
 func (h *Host) user(context.Context) Finding {
 	f := Finding{What: "vmm user"}
 	if h.Node.VMMUser == 0 {
-		f.Level, f.Got = Warn, "QEMU runs as the shim's own user"
-		f.Follows, f.Next = "a guest that breaks out of QEMU's seccomp filter is root", "set vmm_user in node.toml to a number nobody uses, such as 64055"
+		f.Level, f.Got = Warn, "QEMU runs as the shim's own user, root"
+		f.Follows = "a guest that breaks out of QEMU is root: the seccomp filter keeps it from programs, not from files"
+		f.Next = fmt.Sprintf("set vmm_user in node.toml to a number nobody uses, such as %d", FreeUser)
 		return f
 	}
 	f.Level, f.Got = OK, fmt.Sprintf("%d", h.Node.VMMUser)
+	f.Follows = "a guest that breaks out of QEMU is that user, as the QEMU of every other pod is"
 	// A user with an account may own files; the number alone owns none.
 	for line := range strings.Lines(h.read("/etc/passwd")) {
 		if fields := strings.Split(line, ":"); len(fields) > 2 && fields[2] == f.Got {
 			f.Level, f.Got = Note, f.Got+", the account "+fields[0]
-			f.Follows = "whatever that account may do, a guest that breaks out of QEMU may"
+			f.Follows = "whatever that account may do, a guest that breaks out of QEMU may, to other pods' QEMU too"
 		}
 	}
 	return f

@@ -478,6 +478,12 @@ func TestUnit(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), want) {
 		t.Errorf("got %v\n%s\nwant the line %q", err, text, want)
 	}
+	// What an image's author makes it do is bounded, and is not paid for by pods.
+	for _, line := range []string{"MemoryMax=2G", "CPUWeight=50", "OOMScoreAdjust=0", "NoNewPrivileges=yes", "ProtectSystem=full"} {
+		if !strings.Contains(string(text), "\n"+line+"\n") {
+			t.Errorf("got no line %q in\n%s", line, text)
+		}
+	}
 }
 
 // uncomment takes "#" from lines that are keys.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cloister-cc/cloister/shim/metrics"
 	"github.com/cloister-cc/cloister/shim/node"
+	"github.com/cloister-cc/cloister/tools/cloister/nodecheck"
 )
 
 var unit = template.Must(template.New("unit").Parse(`# Written by "cloister node install".
@@ -24,10 +25,17 @@ RestartSec=1
 RuntimeDirectory=cloister
 RuntimeDirectoryMode=0755
 RuntimeDirectoryPreserve=yes
-OOMScoreAdjust=-900
+# It reads what strangers wrote into images. One that makes it grow costs this service alone, and no pod that runs: they do not need it, and it is back in
+# a second. So it is not spared where memory is short, as containerd and the kubelet are (-999), and pods' processors come before its own.
+MemoryMax=2G
+CPUWeight=50
+OOMScoreAdjust=0
 LimitNOFILE=65536
-# It reads blobs of registries and writes files: no devices, no kernel settings, no other users' homes.
+# It reads blobs of registries and writes files: no kernel settings, no other users' homes, nothing of the system's own.
 NoNewPrivileges=yes
+ProtectSystem=full
+ProtectControlGroups=yes
+LockPersonality=yes
 PrivateTmp=yes
 ProtectHome=yes
 ProtectKernelTunables=yes
@@ -76,7 +84,9 @@ snapshotter = "{{.Socket}}"
 #scratch = "{{.D.Scratch}}"
 #scratch_mib = {{.D.ScratchMiB}}
 
-# Numeric user and group that QEMU runs as; 0 keeps the shim's own, which is root.
+# Numeric user and group that QEMU runs as; 0 keeps the shim's own, which is root: a guest that breaks out of QEMU is root on the node then, because QEMU's
+# seccomp filter does not keep it from files. Take a number that no account, subordinate range or service has, such as {{.User}}. With SNP that
+# group must have /dev/sev: chgrp {{.User}} /dev/sev and chmod 0660 /dev/sev, or a udev rule.
 #vmm_user = {{.D.VMMUser}}
 
 # One directory a pod.
@@ -100,8 +110,9 @@ func NodeConfig(o Options) ([]byte, error) {
 	return execute(nodeFile, struct {
 		Options
 		D                     node.Config
+		User                  int
 		Boot, Request, Health string
-	}{o, d, duration(d.BootTimeout), duration(d.RequestTimeout), duration(d.HealthInterval)})
+	}{o, d, nodecheck.FreeUser, duration(d.BootTimeout), duration(d.RequestTimeout), duration(d.HealthInterval)})
 }
 
 // Unit is the text of the snapshotter's service.
