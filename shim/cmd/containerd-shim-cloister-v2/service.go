@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -85,15 +87,27 @@ func newService(ctx context.Context, end shutdown.Service) (*task.Service, error
 	if err := task.WriteRecord(bundle, served.Record()); err != nil { // before the socket is made, for a later `delete`
 		return nil, err
 	}
+	address, err := shim.ReadAddress(filepath.Join(bundle, addressFile)) // now: the bundle goes before its shim
+	if err != nil {
+		return nil, fmt.Errorf("address of the shim: %w", err)
+	}
 	watched := watch(ctx, served.Metrics)
 	served.Boot = watched.boot
 	service := task.New(ctx, served)
 	end.RegisterCallback(func(ctx context.Context) error {
-		err := errors.Join(service.Close(ctx), publisher.client.Close())
+		err := errors.Join(service.Close(ctx), publisher.client.Close(), removeSocket(address))
 		watched.end()
 		return errors.Join(err, traced(ctx))
 	})
 	return service, nil
+}
+
+// removeSocket removes the shim's own socket, if `delete` has not yet.
+func removeSocket(address string) error {
+	if err := shim.RemoveSocket(address); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // publisher sends events to containerd's ttrpc socket.
