@@ -35,7 +35,7 @@ an installation is refused, not replaced. Containers that run are not touched; n
 A second installation brings everything up to date: do that after a change of containerd's configuration ("node check" says when), and after an
 upgrade. "node uninstall" removes what was written and not changed since.`,
 		Example: `  cloister node install --dry-run
-  cloister node install --tee none --guest /opt/cloister/guest
+  cloister node install --tee emulated --guest /opt/cloister/guest
   cloister node install --root /host --from /usr/local/bin --containerd-version 2.4.2`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return n.run(cmd) },
@@ -49,7 +49,7 @@ upgrade. "node uninstall" removes what was written and not changed since.`,
 	f.StringVar(&n.Containerd, "containerd-config", n.Containerd, "containerd's main configuration")
 	f.StringVar(&n.Version, "containerd-version", "", "containerd's version (default: what containerd says)")
 	f.StringVar(&n.Guest, "guest", n.Guest, "guest image, for a new node.toml")
-	f.StringVar(&n.tee, "tee", string(n.TEE), "snp, emulated or none, for a new node.toml")
+	f.StringVar(&n.tee, "tee", string(n.TEE), "snp, or emulated (for trials, with a guest built with --dev), for a new node.toml")
 	f.StringVar(&n.MetricsDir, "metrics-dir", n.MetricsDir, "directory of the shims' metrics, for a new node.toml")
 	f.StringVar(&n.Handler, "handler", n.Handler, "name of the runtime handler")
 	f.StringVar(&n.Sandboxer, "sandboxer", n.Sandboxer, "podsandbox, or shim for containerd's sandbox API")

@@ -67,6 +67,8 @@ func TestSNP(t *testing.T) {
 	h = host(t, nil)
 	h.Node.TEE = vm.TEEEmulated
 	want(t, h.snp(ctx), Warn, "the host can read them")
+	h.Node.TEE = vm.TEENone
+	want(t, h.snp(ctx), Fail, "binds no policy")
 }
 
 func TestFiles(t *testing.T) {

@@ -47,7 +47,12 @@ func (h *Host) snp(context.Context) Finding {
 	}
 	if h.Node.TEE == vm.TEESNP {
 		f.Level, f.Follows = Fail, "tee is \"snp\", so no pod starts"
-		f.Next = "enable SEV-SNP in firmware and kernel, or for trials set tee = \"none\" or \"emulated\" in node.toml"
+		f.Next = "enable SEV-SNP in firmware and kernel, or for trials set tee = \"emulated\" in node.toml, with a guest image built with --dev"
+		return f
+	}
+	if h.Node.TEE == vm.TEENone {
+		f.Level, f.Follows = Fail, "tee is \"none\": a guest without a report device binds no policy, so no pod starts"
+		f.Next = "set tee = \"snp\" in node.toml, or for trials \"emulated\" with a guest image built with --dev"
 		return f
 	}
 	f.Level, f.Follows = Warn, fmt.Sprintf("pods run with tee = %q: the host can read them", h.Node.TEE)

@@ -56,7 +56,8 @@ guest = "{{.Guest}}"
 # OVMF for SNP, which measures it. Needed with tee = "snp".
 #firmware = ""
 
-# What stands behind the guest's report device: "snp", "emulated" (the software processor, which protects nothing) or "none".
+# What stands behind the guest's report device: "snp", "emulated" (the software processor, which protects nothing) or "none", with which
+# no guest of ours binds a policy, and so no pod starts.
 tee = "{{.TEE}}"
 # "kvm", "tcg", or "" to find out. SNP is always KVM.
 #accel = ""
