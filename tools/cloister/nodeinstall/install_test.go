@@ -298,6 +298,33 @@ func TestUninstallKeepsWhatWasChanged(t *testing.T) {
 	}
 }
 
+// TestUninstallOfAFileThatGrew: the main file was made by the installation, and is the user's since he wrote into it. It must not import what goes.
+func TestUninstallOfAFileThatGrew(t *testing.T) {
+	o := host(t, sample(t, "kubeadm"))
+	if err := os.Remove(filepath.Join(o.Root, o.Containerd)); err != nil {
+		t.Fatal(err)
+	}
+	install(t, o)
+	made := get(t, o, o.Containerd)
+	if !strings.Contains(made, "99-cloister.toml") {
+		t.Fatalf("got main file %q, want one with the import", made)
+	}
+	put(t, o, o.Containerd, made+"\noom_score = -999\n")
+	changes, err := Uninstall(o.Root, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := get(t, o, o.Containerd)
+	if strings.Contains(now, "cloister") || !strings.Contains(now, "oom_score = -999") {
+		t.Errorf("got %q, want the import out and the rest as it is", now)
+	}
+	for _, c := range changes {
+		if c.Path == o.Containerd && (c.Action != Update || len(c.Diff) != 1) {
+			t.Errorf("got %+v, want the line that was taken out", c)
+		}
+	}
+}
+
 func TestStaleAfterTheUsersChange(t *testing.T) {
 	o := host(t, sample(t, "kubeadm"))
 	want := func(version string, want State) {

@@ -70,9 +70,28 @@ func (u *uninstall) file(e entry) (Change, error) {
 	case now == "":
 		return Change{Action: Same, Path: e.Path, Note: "gone already"}, nil
 	case now != e.SHA256:
-		return Change{Action: Keep, Path: e.Path, Note: "changed since it was installed"}, nil
+		return u.kept(e.Path)
 	}
 	return Change{Action: Remove, Path: e.Path}, u.remove(e.Path)
+}
+
+// kept leaves a file that was changed. One that imports the drop-in, containerd's main file where there was none before, loses that line: without the drop-in
+// containerd would not start.
+func (u *uninstall) kept(path string) (Change, error) {
+	text, err := os.ReadFile(filepath.Join(u.root, path))
+	if err != nil {
+		return Change{}, err
+	}
+	c := Change{Action: Keep, Path: path, Note: "changed since it was installed"}
+	rest, line, ok := withoutImport(text)
+	if !ok {
+		return c, nil
+	}
+	c.Action, c.Diff = Update, []string{"- " + line}
+	if u.dry {
+		return c, nil
+	}
+	return c, editFile(u.root, path, rest)
 }
 
 func (u *uninstall) link(e entry) (Change, error) {
@@ -94,16 +113,15 @@ func (u *uninstall) edit(e entry) (Change, error) {
 	if err != nil {
 		return Change{}, err
 	}
-	lines := strings.SplitAfter(string(text), "\n")
-	at := slices.IndexFunc(lines, func(l string) bool { return importMark.MatchString(l) })
-	if at < 0 {
+	rest, line, ok := withoutImport(text)
+	if !ok {
 		return Change{Action: Keep, Path: e.Path, Note: "the import was changed or taken out; the file as it was: " + e.Backup}, nil
 	}
-	c := Change{Action: Update, Path: e.Path, Diff: []string{"- " + strings.TrimSuffix(lines[at], "\n")}}
+	c := Change{Action: Update, Path: e.Path, Diff: []string{"- " + line}}
 	if u.dry {
 		return c, nil
 	}
-	if err := editFile(u.root, e.Path, []byte(strings.Join(slices.Delete(lines, at, at+1), ""))); err != nil {
+	if err := editFile(u.root, e.Path, rest); err != nil {
 		return Change{}, err
 	}
 	if digest(text) == e.SHA256 { // nothing else was changed, so the backup says nothing new
@@ -115,6 +133,17 @@ func (u *uninstall) edit(e entry) (Change, error) {
 		c.Note = "changed otherwise since; the file as it was: " + e.Backup
 	}
 	return c, err
+}
+
+// withoutImport takes the marked line out of a text.
+func withoutImport(text []byte) (rest []byte, line string, ok bool) {
+	lines := strings.SplitAfter(string(text), "\n")
+	at := slices.IndexFunc(lines, func(l string) bool { return importMark.MatchString(l) })
+	if at < 0 {
+		return text, "", false
+	}
+	line = strings.TrimSuffix(lines[at], "\n")
+	return []byte(strings.Join(slices.Delete(lines, at, at+1), "")), line, true
 }
 
 // removeDirs removes directories of ours that are empty now, the deepest first.
