@@ -367,6 +367,7 @@ func TestRefusals(t *testing.T) {
 		{"handler-taken", "version = 3\n[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.cloister]\nruntime_type = \"io.containerd.runc.v2\"\n", "--handler", nil},
 		{"shim-sandboxer-1.7", "version = 2\n", "version 3", func(_ *testing.T, o *Options) { o.Sandboxer = "shim" }},
 		{"no-config-no-version", "", "--containerd-version", func(_ *testing.T, o *Options) { o.Version = "" }},
+		{"old-version", "version = 2\n", "too old", func(_ *testing.T, o *Options) { o.Version = "1.6.20~ds1" }},
 		{"unknown-version", "version = 3\n", "2.4.2", func(_ *testing.T, o *Options) { o.Version = "new" }},
 		{"no-programs", "version = 3\n", "--from", func(_ *testing.T, o *Options) { o.From = "/nonexistent" }},
 		{"relative", "version = 3\n", "absolute", func(_ *testing.T, o *Options) { o.Prefix = "opt" }},

@@ -81,6 +81,9 @@ func (o *Options) validate() error {
 	if _, _, err := release(o.Version); err != nil {
 		return err
 	}
+	if before(o.Version, 1, 7) {
+		return refuse("install containerd 2.x, or 1.7", "containerd %.32s is too old: its shims' interface and its pulls are others", o.Version)
+	}
 	return nil
 }
 
