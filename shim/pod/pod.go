@@ -51,6 +51,14 @@ type Port struct {
 	HostPort      int // 0 when the document asks for no forwarding
 }
 
+// RuntimeClass is the pod's, "" if it names none: a cluster runs such a pod without a VM.
+func (p *Pod) RuntimeClass() string {
+	if p.spec.RuntimeClassName == nil {
+		return ""
+	}
+	return *p.spec.RuntimeClassName
+}
+
 // Load reads a Pod document from a file.
 func Load(path string) (*Pod, error) {
 	f, err := os.Open(path)

@@ -208,6 +208,9 @@ func (g *podGenerate) runKube(cmd *cobra.Command, doc workload.Document) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", w, err)
 		}
+		if g.kube.annotate != "" && w.Pod.RuntimeClass() == "" {
+			newUI(cmd.ErrOrStderr()).warn("%s has no runtimeClassName: without Cloister's (docs/kubernetes.md) a cluster runs it unprotected, and nobody reads its policy", w)
+		}
 		if secrets := w.Pod.SecretVariables(); len(secrets) > 0 {
 			fmt.Fprintf(cmd.ErrOrStderr(), "note: values of Secrets stand in the policy of %s, which is not secret: %s\n", w, strings.Join(secrets, ", "))
 		}

@@ -94,6 +94,21 @@ func TestKubeJSON(t *testing.T) {
 	}
 }
 
+// TestKubeWithoutRuntimeClass: such a pod would run without a VM, and its policy be read by nobody.
+func TestKubeWithoutRuntimeClass(t *testing.T) {
+	file, flags := kubeFiles(t)
+	if _, stderr, err := runPolicy(t, append(flags, "--annotate", "policy")...); err != nil || strings.Count(stderr, "has no runtimeClassName") != 2 {
+		t.Errorf("got %q, %v, want two warnings", stderr, err)
+	}
+	text := strings.ReplaceAll(kubeDeployment+kubeJob, "      containers:", "      runtimeClassName: cloister\n      containers:")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, stderr, err := runPolicy(t, append(flags, "--annotate", "policy")...); err != nil || strings.Contains(stderr, "runtimeClassName") {
+		t.Errorf("got %q, %v, want no warning", stderr, err)
+	}
+}
+
 // TestKubeAnnotate writes both carriers into the file and finds the policy in it that the command prints by itself.
 func TestKubeAnnotate(t *testing.T) {
 	for _, carrier := range []string{"policy", "initdata"} {
