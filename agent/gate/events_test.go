@@ -257,8 +257,13 @@ func TestNoDecisionIsAllowedWithoutItsEntry(t *testing.T) {
 // Each disk and directory that a decision is about is named, so that a relying party sees where a container's layers came from and where it writes.
 func TestEntriesNameTheirTarget(t *testing.T) {
 	for _, in := range []enforcer.Input{
-		enforcer.MountDeviceInput{Target: "x"}, enforcer.RWMountDeviceInput{Target: "x"}, enforcer.ScratchMountInput{Target: "x"}, enforcer.MountOverlayInput{Target: "x"},
-		enforcer.UnmountDeviceInput{UnmountTarget: "x"}, enforcer.RWUnmountDeviceInput{UnmountTarget: "x"}, enforcer.ScratchUnmountInput{UnmountTarget: "x"},
+		enforcer.MountDeviceInput{Target: "x"},
+		enforcer.RWMountDeviceInput{Target: "x"},
+		enforcer.ScratchMountInput{Target: "x"},
+		enforcer.MountOverlayInput{Target: "x"},
+		enforcer.UnmountDeviceInput{UnmountTarget: "x"},
+		enforcer.RWUnmountDeviceInput{UnmountTarget: "x"},
+		enforcer.ScratchUnmountInput{UnmountTarget: "x"},
 		enforcer.UnmountOverlayInput{UnmountTarget: "x"},
 	} {
 		if e := about("CreateContainerRequest", in); e.Target != "x" || e.Point != string(in.Point()) {

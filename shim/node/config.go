@@ -184,8 +184,14 @@ func (c *Config) Validate() error {
 
 func (c *Config) validatePaths() error {
 	for _, p := range []struct{ key, path string }{
-		{"guest", c.Guest}, {"kernel", c.Kernel}, {"firmware", c.Firmware}, {"emulator", c.Emulator}, {"snapshotter", c.Snapshotter},
-		{"default_policy", c.DefaultPolicy}, {"state_dir", c.StateDir}, {"metrics_dir", c.MetricsDir},
+		{"guest", c.Guest},
+		{"kernel", c.Kernel},
+		{"firmware", c.Firmware},
+		{"emulator", c.Emulator},
+		{"snapshotter", c.Snapshotter},
+		{"default_policy", c.DefaultPolicy},
+		{"state_dir", c.StateDir},
+		{"metrics_dir", c.MetricsDir},
 	} {
 		if p.path != "" && !filepath.IsAbs(p.path) {
 			return fmt.Errorf("%s: got path %q, want an absolute one", p.key, p.path)

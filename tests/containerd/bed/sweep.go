@@ -51,8 +51,8 @@ func killWhere(ours func(mark string) bool) error {
 				continue
 			}
 			left++
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-				return fmt.Errorf("kill process %d: %w", pid, err)
+			if err := killed(pid, deadline); err != nil {
+				return err
 			}
 		}
 		if left == 0 {
@@ -61,7 +61,34 @@ func killWhere(ours func(mark string) bool) error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("%d processes do not end", left)
 		}
-		time.Sleep(20 * time.Millisecond) // a killed process has no event for those who are not its parent
+	}
+}
+
+// killed kills a process, which need not be ours, and waits for its end.
+func killed(pid int, deadline time.Time) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("kill process %d: %w", pid, err)
+	}
+	defer unix.Close(fd)
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("kill process %d: %w", pid, err)
+	}
+	for {
+		left := time.Until(deadline)
+		if left <= 0 {
+			return fmt.Errorf("process %d does not end", pid)
+		}
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
+		if n > 0 {
+			return nil
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("wait for process %d: %w", pid, err)
+		}
 	}
 }
 
@@ -151,13 +178,12 @@ func killGroup(dir string) error {
 			if err != nil {
 				return err
 			}
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-				return fmt.Errorf("kill process %d: %w", pid, err)
+			if err := killed(pid, deadline); err != nil {
+				return fmt.Errorf("control group %q: %w", dir, err)
 			}
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("processes of %q do not end: %s", dir, text)
 		}
-		time.Sleep(20 * time.Millisecond) // the same as above
 	}
 }
