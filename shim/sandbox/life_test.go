@@ -105,8 +105,8 @@ func TestNoPolicy(t *testing.T) {
 	b := newBed(t)
 	delete(b.config.Spec.Annotations, spec.AnnotationPolicy)
 	_, err := start(testContext(t), b.config, b.host)
-	if !errors.Is(err, errNoPolicy) || !strings.Contains(err.Error(), spec.AnnotationPolicy) {
-		t.Errorf("got %v, want an error that names the annotation", err)
+	if !errors.Is(err, errNoPolicy) || !strings.Contains(err.Error(), "policy generate -f POD --annotate policy") {
+		t.Errorf("got %v, want an error that says how a policy gets into the pod", err)
 	}
 	b.checkGone(t, false)
 	b.config.Node.DefaultPolicy = "/does/not/exist"
